@@ -1,0 +1,57 @@
+// Walking the tape: backward() into the leaves, grad() for chosen tensors.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "autograd/node.h"
+#include "core/tensor.h"
+
+namespace deltatape {
+
+/// Options of backward() and grad().
+struct BackwardOptions {
+  /// Keep what ops saved, so that the same graph can be walked again. Default: as create_graph.
+  std::optional<bool> retain_graph = std::nullopt;
+  /// Record the backward pass itself, for higher derivatives.
+  bool create_graph = false;
+  /// After every rule look for NaN and infinity, and throw Error that names the first op whose gradient has one.
+  bool detect_anomaly = false;
+  /// grad() only: an input that the outputs do not depend on gives an undefined tensor instead of an Error.
+  bool allow_unused = false;
+};
+
+/// Adds the gradients of sum_i <outputs[i], gradients[i]> to `grad()` of every leaf.
+///
+/// An undefined entry of `gradients`, or an empty list, stands for 1 and needs an output with one element. Every other
+/// entry has its output's shape, dtype and device. Throws Error when an output has no history, when a gradient does not
+/// fit, when the graph was freed by an earlier pass, when a saved tensor was modified in place, or when a rule returns
+/// a gradient that is not like its input. No leaf has changed when it throws.
+void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients = {},
+              const BackwardOptions& options = {});
+
+/// The gradients of sum_i <outputs[i], grad_outputs[i]> with respect to `inputs` (leaves or not), one per input; no
+/// leaf's `grad()` changes. Arguments and errors as for backward.
+std::vector<Tensor> grad(std::span<const Tensor> outputs, std::span<const Tensor> inputs,
+                         std::span<const Tensor> grad_outputs = {}, const BackwardOptions& options = {});
+/// For one output and one input.
+Tensor grad(const Tensor& output, const Tensor& input, const Tensor& grad_output = Tensor(),
+            const BackwardOptions& options = {});
+
+/// As grad, for the ends of edges instead of tensors; the gradient at an edge nothing flows to is undefined.
+std::vector<Tensor> grad_at_edges(std::span<const Tensor> outputs, std::span<const Tensor> grad_outputs,
+                                  std::span<const Edge> targets, const BackwardOptions& options);
+
+/// Removes a hook that Tensor::register_hook added.
+class HookHandle {
+ public:
+  HookHandle() = default;
+  explicit HookHandle(std::shared_ptr<bool> active) : active_(std::move(active)) {}
+  void remove();
+
+ private:
+  std::shared_ptr<bool> active_;
+};
+
+}  // namespace deltatape

@@ -1,0 +1,108 @@
+// The one interface between ops and devices: the kernels a device implements, grouped by family.
+//
+// Kernels fill `out`, a tensor that the op has created with the right shape, dtype and device; `out` never overlaps an
+// input unless stated. Ops have checked every argument, so kernels check nothing. Inputs may have any strides (stride
+// 0 for broadcast ones included); an input has out's shape unless stated. Arithmetic on bf16 and f16 is done in f32,
+// sums of f32 are accumulated in f32 over short blocks that are added pairwise or in f64. An empty tensor is no error.
+// Results are deterministic: the same inputs give the same bits on the same device and thread count.
+#pragma once
+
+#include <cstdint>
+
+#include "backends/elementwise_kinds.h"
+#include "core/generator.h"
+#include "core/tensor.h"
+
+namespace deltatape {
+
+enum class ReduceKind : uint8_t { sum, prod, max, min };
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // Memory.
+  /// out[...] = value, converted to out's dtype. `out` may have any strides.
+  virtual void fill(double value, const Tensor& out) const = 0;
+  /// out[...] = in[...], converted to out's dtype (bool: != 0). Both may have any strides.
+  virtual void copy(const Tensor& in, const Tensor& out) const = 0;
+  /// out[i] = start + i * step along a contiguous `out` of rank 1.
+  virtual void arange(double start, double step, const Tensor& out) const = 0;
+
+  // Elementwise. Operands have one dtype; `out` has it too, except for `compare` (bool).
+  virtual void unary(UnaryKind kind, const Tensor& x, const Tensor& out) const = 0;
+  virtual void binary(BinaryKind kind, const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
+  /// out = kind(x, scalar), or kind(scalar, x) when `scalar_first`.
+  virtual void binary_scalar(BinaryKind kind, const Tensor& x, double scalar, bool scalar_first,
+                             const Tensor& out) const = 0;
+  virtual void compare(CompareKind kind, const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
+  virtual void compare_scalar(CompareKind kind, const Tensor& a, double scalar, const Tensor& out) const = 0;
+  /// out = condition ? a : b; `condition` is bool.
+  virtual void where(const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
+  /// out = low <= x <= high ? x : the nearer bound. NaN stays NaN.
+  virtual void clamp(const Tensor& x, double low, double high, const Tensor& out) const = 0;
+  /// out += scale * x, in place on `out`; same dtype, `out` dense.
+  virtual void add_scaled(const Tensor& x, double scale, const Tensor& out) const = 0;
+
+  // Reductions. `out` has x's rank; a size of 1 where x has more marks a reduced dimension. NaN wins max and min.
+  virtual void reduce(ReduceKind kind, const Tensor& x, const Tensor& out) const = 0;
+  /// Index (i64) of the first largest (or smallest) entry along `dim`; out has size 1 there. The first NaN wins.
+  virtual void arg_reduce(bool largest, const Tensor& x, int dim, const Tensor& out) const = 0;
+  /// Inclusive cumulative sum along `dim`, from the end when `reverse`.
+  virtual void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) const = 0;
+  /// softmax, or its logarithm, over the last dimension. `out` is dense.
+  virtual void softmax(const Tensor& x, bool log, const Tensor& out) const = 0;
+  /// Gradient of softmax (or log_softmax) from its output y and the gradient dy, over the last dimension.
+  virtual void softmax_backward(const Tensor& y, const Tensor& dy, bool log, const Tensor& out) const = 0;
+  /// y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps) (sum instead of mean when `sum`), over the last
+  /// dimension. `weight` [D] may be undefined (1). rstd [..., 1] is f32, f64 for f64 input.
+  virtual void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out,
+                        const Tensor& rstd) const = 0;
+
+  // Products.
+  /// out[b] = a[b] * b[b]: a [B, M, K], b [B, K, N], out [B, M, N] dense; batch strides may be 0; rows or columns of a
+  /// and b may be strided either way (transposed views are not copied where the last two strides allow it).
+  virtual void matmul(const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
+  /// Solves A X = B: A [B, M, M] triangular (only that triangle is read; ones on the diagonal when `unit`), B and out
+  /// [B, M, N]; out dense.
+  virtual void solve_triangular(const Tensor& a, const Tensor& b, bool lower, bool unit, const Tensor& out) const = 0;
+  /// out = x where column - row <= diagonal (`lower`) or >= diagonal (not `lower`), else 0; last two dimensions.
+  virtual void triangle(const Tensor& x, bool lower, int64_t diagonal, const Tensor& out) const = 0;
+
+  // Indexing. Indices are i64 or i32, within range; the kernel throws Error naming `gather`, ... on one that is not.
+  /// out[.., i, ..] = x[.., index[.., i, ..], ..] along `dim`; index has out's shape.
+  virtual void gather(const Tensor& x, int dim, const Tensor& index, const Tensor& out) const = 0;
+  /// out[.., index[.., i, ..], ..] += src[.., i, ..], in place on dense `out`, in a fixed order; index has src's shape.
+  virtual void scatter_add(const Tensor& src, int dim, const Tensor& index, const Tensor& out) const = 0;
+  /// out[.., i, ..] = x[.., index[i], ..] along `dim`; index has rank 1.
+  virtual void index_select(const Tensor& x, int dim, const Tensor& index, const Tensor& out) const = 0;
+  /// out[.., index[i], ..] += src[.., i, ..], in place on dense `out`, in a fixed order; index has rank 1.
+  virtual void index_add(const Tensor& src, int dim, const Tensor& index, const Tensor& out) const = 0;
+  /// The k largest along the last dimension, largest first (ties: lower index first), and their indices (i64).
+  virtual void topk(const Tensor& x, int64_t k, const Tensor& values, const Tensor& indices) const = 0;
+
+  // Convolution.
+  /// Depthwise causal convolution: out[b,t,d] = bias[d] + sum_j weight[d,j] x[b,t-W+1+j,d], terms from before the
+  /// start of t's segment left out. x, out [B,T,D]; weight [D,W]; bias [D] or undefined; starts i64 [B,T] (the first
+  /// time index of each position's segment) or undefined (0).
+  virtual void causal_conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& starts,
+                             const Tensor& out) const = 0;
+  /// Gradients of causal_conv1d with respect to x and weight; either result may be undefined (not wanted).
+  virtual void causal_conv1d_backward(const Tensor& x, const Tensor& weight, const Tensor& starts, const Tensor& dy,
+                                      const Tensor& dx, const Tensor& dweight) const = 0;
+
+  // Random numbers: element i of `out` is a function of (seed, offset + i) alone; see core/generator.h.
+  /// Uniform in [0, 1).
+  virtual void uniform(PhiloxState state, const Tensor& out) const = 0;
+  /// Standard normal.
+  virtual void normal(PhiloxState state, const Tensor& out) const = 0;
+  /// Integers in [low, high).
+  virtual void random_integers(PhiloxState state, int64_t low, int64_t high, const Tensor& out) const = 0;
+};
+
+/// The backend of a device.
+const Backend& backend_of(Device device);
+/// The backend of a tensor's device.
+inline const Backend& backend_of(const Tensor& tensor) { return backend_of(tensor.device()); }
+
+}  // namespace deltatape

@@ -1,0 +1,17 @@
+# Says whether a CUDA toolkit is there. The CUDA backend itself is not written yet, so nothing is compiled for it.
+
+if(NOT DELTATAPE_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "DELTATAPE_CUDA is '${DELTATAPE_CUDA}', expected AUTO, ON or OFF.")
+endif()
+if(DELTATAPE_CUDA STREQUAL "OFF")
+  set(cuda_summary "off (DELTATAPE_CUDA=OFF)")
+else()
+  find_package(CUDAToolkit QUIET)
+  if(DELTATAPE_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "DELTATAPE_CUDA=ON, but this version has no CUDA backend. Use AUTO or OFF.")
+  elseif(CUDAToolkit_FOUND)
+    set(cuda_summary "toolkit ${CUDAToolkit_VERSION} found; this version has no CUDA backend")
+  else()
+    set(cuda_summary "no toolkit found")
+  endif()
+endif()

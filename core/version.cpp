@@ -1,0 +1,7 @@
+#include "core/version.h"
+
+namespace deltatape {
+
+std::string_view version() { return DELTATAPE_VERSION; }
+
+}  // namespace deltatape

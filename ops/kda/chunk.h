@@ -1,0 +1,13 @@
+// KDA in chunks, as composed ops: products of matrices inside a chunk, a loop over chunks for the state.
+#pragma once
+
+#include "ops/kda/options.h"
+
+namespace deltatape::kda {
+
+/// Kimi Delta Attention in its chunkwise form (docs/kda.md); gradients come from the tape. Equal to `recurrent` up to
+/// rounding for every gate: exponents are sums of non-positive parts, never differences of large sums. Throws Error as
+/// `recurrent` does.
+Output chunk(const Inputs& inputs, const Options& options = {});
+
+}  // namespace deltatape::kda

@@ -1,0 +1,17 @@
+// Normalisation over the last dimension. All differentiable.
+#pragma once
+
+#include "core/tensor.h"
+
+namespace deltatape {
+
+/// x / sqrt(mean(x^2) + eps) * weight. x [.., D]; weight [D] or undefined (1); eps > 0.
+/// Source: Zhang, Sennrich, "Root Mean Square Layer Normalization", 2019, eq. 4.
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps = 1e-6);
+/// (x - mean) / sqrt(var + eps) * weight + bias, var without correction. weight, bias [D] or undefined (1, 0).
+/// Source: Ba, Kiros, Hinton, "Layer Normalization", 2016, eq. 4.
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps = 1e-5);
+/// x / sqrt(sum(x^2) + eps), as in KDA's q/k norm. x [.., D].
+Tensor l2_normalize(const Tensor& x, double eps = 1e-6);
+
+}  // namespace deltatape

@@ -1,0 +1,22 @@
+// Every op in one include.
+#pragma once
+
+#include "ops/arithmetic.h"
+#include "ops/attention.h"
+#include "ops/comparison.h"
+#include "ops/convert.h"
+#include "ops/convolution.h"
+#include "ops/creation.h"
+#include "ops/indexing.h"
+#include "ops/inplace.h"
+#include "ops/joining.h"
+#include "ops/kda/chunk.h"
+#include "ops/kda/gate.h"
+#include "ops/kda/recurrent.h"
+#include "ops/linalg.h"
+#include "ops/norm.h"
+#include "ops/random.h"
+#include "ops/reduction.h"
+#include "ops/softmax.h"
+#include "ops/unary.h"
+#include "ops/views.h"
