@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace deltatape {
 namespace detail {
@@ -66,17 +65,23 @@ void check_broadcasts_with(std::string_view function, std::string_view argument,
   }
 }
 
-bool is_whole(double value) {
-  return std::trunc(value) == value && value >= -0x1p63 && value < 0x1p63;  // false for NaN
+bool holds(DType dtype, double value) {
+  const bool whole = std::trunc(value) == value;  // false for NaN
+  switch (dtype) {
+    case DType::i64:
+      return whole && value >= -0x1p63 && value < 0x1p63;
+    case DType::i32:
+      return whole && value >= -0x1p31 && value < 0x1p31;
+    case DType::boolean:
+      return value == 0 || value == 1;
+    default:
+      return true;
+  }
 }
 
 void check_representable(std::string_view function, std::string_view argument, double value, DType dtype) {
-  if (!is_integer(dtype)) {
-    return;
-  }
-  const bool fits = is_whole(value) && (dtype == DType::i64 || (value >= std::numeric_limits<int32_t>::min() &&
-                                                                value <= std::numeric_limits<int32_t>::max()));
-  check(fits, function, "{} is {}, expected a whole number that {} holds", argument, value, dtype);
+  check(dtype == DType::boolean || holds(dtype, value), function, "{} is {}, expected a whole number that {} holds",
+        argument, value, dtype);
 }
 
 }  // namespace deltatape

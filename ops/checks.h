@@ -108,8 +108,8 @@ inline void check_broadcasts_to(std::string_view function, std::string_view argu
 /// `where: condition has shape [3], expected a shape that broadcasts with [2, 4]`
 void check_broadcasts_with(std::string_view function, std::string_view argument, const Tensor& x, const Shape& shape);
 
-/// Whether `value` is a whole number that i64 holds.
-bool is_whole(double value);
+/// Whether `dtype` holds `value` up to rounding: a whole number in its range for integers, 0 or 1 for bool.
+bool holds(DType dtype, double value);
 /// `full: value is 0.5, expected a whole number that i32 holds`. Floating-point dtypes and bool take every value.
 void check_representable(std::string_view function, std::string_view argument, double value, DType dtype);
 

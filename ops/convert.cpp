@@ -40,8 +40,7 @@ Tensor clone(const Tensor& x) {
   check_defined("clone", "x", x);
   Tensor out = empty(x.shape(), x.options());
   backend_of(x).copy(x, out);
-  return record("clone", std::move(out), std::span(&x, 1),
-                [](const RuleContext& c) { return Gradients{c.grad(0)}; });
+  return record("clone", std::move(out), std::span(&x, 1), [](const RuleContext& c) { return Gradients{c.grad(0)}; });
 }
 
 }  // namespace deltatape
