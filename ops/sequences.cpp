@@ -2,15 +2,16 @@
 
 #include <algorithm>
 
+#include "ops/checks.h"
 #include "ops/convert.h"
 
 namespace deltatape {
 
 std::vector<int64_t> checked_cu_seqlens(std::string_view function, const Tensor& cu_seqlens, int64_t batch,
                                         int64_t steps) {
-  check(cu_seqlens.defined(), function, "cu_seqlens is undefined, expected i64 [N + 1]");
-  check(is_integer(cu_seqlens.dtype()), function, "cu_seqlens has dtype {}, expected i64 or i32", cu_seqlens.dtype());
-  check(cu_seqlens.rank() == 1, function, "cu_seqlens has shape {}, expected rank 1: [N + 1]", cu_seqlens.shape());
+  check_defined(function, "cu_seqlens", cu_seqlens);
+  check_index(function, "cu_seqlens", cu_seqlens);
+  check_rank(function, "cu_seqlens", cu_seqlens, 1, "[N + 1]");
   check(cu_seqlens.numel() >= 2, function, "cu_seqlens has shape {}, expected [N + 1] with at least one sequence",
         cu_seqlens.shape());
   check(batch == 1, function, "the batch size is {}, expected B = 1 with cu_seqlens", batch);
