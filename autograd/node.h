@@ -54,8 +54,8 @@ class Node : public GraphNode {
   /// Runs the backward rule: one gradient per input.
   virtual Gradients apply(const RuleContext& context) = 0;
   /// Drops everything saved for backward; apply must not be called again.
-  virtual void release() noexcept = 0;
-  [[nodiscard]] virtual bool released() const noexcept = 0;
+  virtual void free_saved() noexcept = 0;
+  [[nodiscard]] virtual bool saved_is_freed() const noexcept = 0;
 
   [[nodiscard]] std::vector<Hook>& hooks() { return hooks_; }
   /// The gradient of `output` that retain_grad asked for; null when it did not.
@@ -76,8 +76,8 @@ class LeafNode final : public Node {
  public:
   explicit LeafNode(OutputInfo info) : Node("leaf", {}, {std::move(info)}) {}
   Gradients apply(const RuleContext& context) override;
-  void release() noexcept override {}
-  [[nodiscard]] bool released() const noexcept override { return false; }
+  void free_saved() noexcept override {}
+  [[nodiscard]] bool saved_is_freed() const noexcept override { return false; }
 
   Tensor grad;
 };

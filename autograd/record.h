@@ -71,11 +71,11 @@ class RuleNode final : public Node {
       return (*rule_)(context);
     }
   }
-  void release() noexcept override {
+  void free_saved() noexcept override {
     rule_.reset();
     saved_.clear();
   }
-  [[nodiscard]] bool released() const noexcept override { return !rule_.has_value(); }
+  [[nodiscard]] bool saved_is_freed() const noexcept override { return !rule_.has_value(); }
 
  private:
   std::optional<Rule> rule_;

@@ -4,7 +4,7 @@
 
 namespace deltatape {
 
-void destroy(GraphNode* node) noexcept {
+void destroy_graph_node(GraphNode* node) noexcept {
   thread_local std::vector<GraphNode*>* pending = nullptr;
   if (pending != nullptr) {
     pending->push_back(node);
