@@ -4,6 +4,7 @@
 #include <cmath>
 #include <queue>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "autograd/accumulate.h"
 #include "autograd/grad_mode.h"
@@ -69,7 +70,7 @@ class Pass {
   }
 
   // Restricts the pass to what leads to these targets, and collects gradients there instead of in the leaves.
-  void set_targets(std::span<const Edge> targets) {
+  void set_targets(std::span<const Edge> targets, TargetMode mode) {
     targets_ = targets;
     captured_.resize(targets.size());
     restricted_ = true;
@@ -81,23 +82,29 @@ class Pass {
         stack.push_back(node);
       }
     };
+    for (const Edge& target : targets) {
+      is_target_.insert(target.node.get());
+    }
     for (const Edge& root : roots_) {
       visit(root.node.get());
     }
     while (!stack.empty()) {
-      const Node* node = stack.back();
+      Node* node = stack.back();
       stack.pop_back();
+      if (mode == TargetMode::stop && is_target_.contains(node)) {
+        continue;
+      }
       for (const Edge& edge : node->inputs()) {
         if (edge.node) {
           visit(edge.node.get());
         }
       }
     }
-    for (const Edge& target : targets) {
-      is_target_[target.node.get()] = true;
-    }
     std::sort(found.begin(), found.end(), [](const Node* a, const Node* b) { return a->depth() < b->depth(); });
     for (Node* node : found) {
+      if (mode == TargetMode::stop && is_target_.contains(node)) {
+        continue;
+      }
       leads_[node] = std::any_of(node->inputs().begin(), node->inputs().end(), [&](const Edge& edge) {
         return edge.node && (leads_[edge.node.get()] || is_target_.contains(edge.node.get()));
       });
@@ -234,7 +241,7 @@ class Pass {
   std::vector<Tensor> captured_;
   std::vector<uint8_t> needed_;
   std::unordered_map<Node*, bool> leads_;  // nodes below the roots: whether a target is below them
-  std::unordered_map<Node*, bool> is_target_;
+  std::unordered_set<const Node*> is_target_;
   std::unordered_map<Node*, Pending> pending_;
   std::priority_queue<QueueEntry> queue_;
 };
@@ -258,10 +265,11 @@ void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients
 }
 
 std::vector<Tensor> grad_at_edges(std::span<const Tensor> outputs, std::span<const Tensor> grad_outputs,
-                                  std::span<const Edge> targets, const BackwardOptions& options) {
+                                  std::span<const Edge> targets, const BackwardOptions& options,
+                                  TargetMode mode) {
   Pass pass("grad", options);
   add_roots(pass, "grad", outputs, grad_outputs);
-  pass.set_targets(targets);
+  pass.set_targets(targets, mode);
   return pass.run();
 }
 

@@ -39,9 +39,17 @@ std::vector<Tensor> grad(std::span<const Tensor> outputs, std::span<const Tensor
 Tensor grad(const Tensor& output, const Tensor& input, const Tensor& grad_output = Tensor(),
             const BackwardOptions& options = {});
 
-/// As grad, for the ends of edges instead of tensors; the gradient at an edge nothing flows to is undefined.
+/// What happens at a target that other targets depend on.
+enum class TargetMode : uint8_t {
+  pass_through,  // the gradient flows on to targets behind it
+  stop,          // it ends there: targets count as independent
+};
+
+/// As grad, for the ends of edges instead of tensors; the gradient at an edge nothing flows to is undefined. With
+/// TargetMode::stop every target is a leaf or the only output of its node.
 std::vector<Tensor> grad_at_edges(std::span<const Tensor> outputs, std::span<const Tensor> grad_outputs,
-                                  std::span<const Edge> targets, const BackwardOptions& options);
+                                  std::span<const Edge> targets, const BackwardOptions& options,
+                                  TargetMode mode = TargetMode::pass_through);
 
 /// Removes a hook that Tensor::register_hook added.
 class HookHandle {
