@@ -18,6 +18,8 @@ namespace detail {
                             std::string_view names);
 [[noreturn]] void fail_rank_below(std::string_view function, std::string_view argument, const Tensor& x, int rank,
                                   std::string_view names);
+[[noreturn]] void fail_broadcast(std::string_view function, std::string_view argument, const Tensor& x,
+                                 const Shape& shape, std::string_view relation);
 [[noreturn]] void fail_shape(std::string_view function, std::string_view argument, const Tensor& x,
                              const Shape& expected, std::string_view names);
 
@@ -93,5 +95,22 @@ inline void check_shape(std::string_view function, std::string_view argument, co
     detail::fail_shape(function, argument, x, expected, names);
   }
 }
+
+/// Whether NumPy's rule stretches `from` to exactly `to`.
+bool broadcasts_to(const Shape& from, const Shape& to);
+/// `masked_fill: mask has shape [3], expected a shape that broadcasts to [2, 4]`
+inline void check_broadcasts_to(std::string_view function, std::string_view argument, const Tensor& x,
+                                const Shape& shape) {
+  if (!(x.shape() == shape) && !broadcasts_to(x.shape(), shape)) [[unlikely]] {
+    detail::fail_broadcast(function, argument, x, shape, "to");
+  }
+}
+/// `where: condition has shape [3], expected a shape that broadcasts with [2, 4]`
+void check_broadcasts_with(std::string_view function, std::string_view argument, const Tensor& x, const Shape& shape);
+
+/// Whether `dtype` holds `value` up to rounding: a whole number in its range for integers, 0 or 1 for bool.
+bool holds(DType dtype, double value);
+/// `full: value is 0.5, expected a whole number that i32 holds`. Floating-point dtypes and bool take every value.
+void check_representable(std::string_view function, std::string_view argument, double value, DType dtype);
 
 }  // namespace deltatape
