@@ -11,4 +11,6 @@
 #include "core/generator.h"
 #include "core/tensor.h"
 #include "core/version.h"
+#include "io/io.h"
+#include "nn/nn.h"
 #include "ops/ops.h"

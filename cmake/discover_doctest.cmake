@@ -34,11 +34,13 @@ while(rest MATCHES "<TestCase ([^\n]*)\n")
   read_attribute(suite "${line}" testsuite)
   set(test "${case}")
   set(labels doctest)
+  set(timeout ${TIMEOUT})
   if(NOT suite STREQUAL "")
     set(test "${suite}.${case}")
   endif()
   if(test MATCHES "\\[slow\\]")
     set(labels "doctest;slow")
+    math(EXPR timeout "${TIMEOUT} * 6")
   endif()
 
   string(SHA256 key "${test}")
@@ -53,7 +55,7 @@ while(rest MATCHES "<TestCase ([^\n]*)\n")
   string(APPEND script "add_test([==[${test}]==] [==[${PROGRAM}]==] --case-sensitive=true --no-intro=true"
          " [==[--test-suite=${suite}]==] [==[--test-case=${case}]==])\n"
          # A filter that matches nothing is a success to doctest.
-         "set_tests_properties([==[${test}]==] PROPERTIES LABELS [==[${labels}]==] TIMEOUT ${TIMEOUT}"
+         "set_tests_properties([==[${test}]==] PROPERTIES LABELS [==[${labels}]==] TIMEOUT ${timeout}"
          " FAIL_REGULAR_EXPRESSION \"test cases: +0 \" ENVIRONMENT [==[${environment}]==])\n")
 endwhile()
 if(script STREQUAL "")

@@ -1,6 +1,6 @@
 # What was decided, in a few lines a person reads.
 
-set(parts "")
+set(parts library)
 foreach(part IN ITEMS TOOLS TESTS EXAMPLES BENCHMARKS)
   if(DELTATAPE_BUILD_${part})
     string(TOLOWER ${part} name)
@@ -15,4 +15,4 @@ message(STATUS "deltatape ${PROJECT_VERSION}")
 message(STATUS "  compiler: ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE} ${march_flag}${sanitize_summary}")
 message(STATUS "  OpenBLAS: ${DELTATAPE_OPENBLAS_LIBRARY}")
 message(STATUS "  CUDA:     ${cuda_summary}")
-message(STATUS "  parts:    library, ${parts}")
+message(STATUS "  parts:    ${parts}")

@@ -17,7 +17,7 @@ elseif(DELTATAPE_SANITIZE MATCHES "thread")
   # The OpenMP run time and OpenBLAS are not instrumented: only our own accesses are judged.
   list(APPEND DELTATAPE_TEST_ENVIRONMENT "TSAN_OPTIONS=ignore_noninstrumented_modules=1 halt_on_error=1")
 endif()
-set(DELTATAPE_TEST_TIMEOUT 300)
+set(DELTATAPE_TEST_TIMEOUT 600)  # seconds; only meant to end what hangs
 
 # deltatape_test(NAME LABELS COMMAND...)
 function(deltatape_test name labels)

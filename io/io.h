@@ -1,0 +1,7 @@
+// Files in one include.
+#pragma once
+
+#include "io/checkpoint.h"
+#include "io/npy.h"
+#include "io/safetensors.h"
+#include "io/text.h"

@@ -1,0 +1,171 @@
+#include "ops/kda/inputs.h"
+
+#include <cmath>
+
+#include "ops/arithmetic.h"
+#include "ops/convert.h"
+#include "ops/creation.h"
+#include "ops/kda/gate.h"
+#include "ops/norm.h"
+#include "ops/sequences.h"
+#include "ops/views.h"
+
+namespace deltatape::kda {
+namespace {
+
+bool is_16_bit(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16; }
+
+void check_present(std::string_view function, std::string_view name, const Tensor& x, std::string_view layout) {
+  check(x.defined(), function, "{} is missing, expected a tensor {}", name, layout);
+}
+
+void check_rank(std::string_view function, std::string_view name, const Tensor& x, int rank, std::string_view layout) {
+  check(x.rank() == rank, function, "{} has shape {}, expected {} dimensions {}", name, x.shape(), rank, layout);
+}
+
+void check_shape(std::string_view function, std::string_view name, const Tensor& x, std::string_view layout,
+                 const Shape& expected) {
+  check(x.shape() == expected, function, "{} has shape {}, expected {} = {}", name, x.shape(), layout, expected);
+}
+
+/// `like` is q. Parameters and states may be f32 beside 16-bit activations.
+void check_kind(std::string_view function, std::string_view name, const Tensor& x, const Tensor& like,
+                bool may_be_wider) {
+  const bool wider = may_be_wider && is_16_bit(like.dtype()) && x.dtype() == DType::f32;
+  check(x.dtype() == like.dtype() || wider, function, "{} has dtype {}, expected {}{} as q", name, x.dtype(),
+        like.dtype(), may_be_wider && is_16_bit(like.dtype()) ? " or f32" : "");
+  check(x.device() == like.device(), function, "{} is on {}, expected {} as q", name, x.device(), like.device());
+}
+
+void check_options(std::string_view function, const Inputs& in, const Options& options) {
+  check(options.chunk_size == 16 || options.chunk_size == 32 || options.chunk_size == 64, function,
+        "chunk_size is {}, expected 16, 32 or 64", options.chunk_size);
+  check(!options.scale || std::isfinite(*options.scale), function, "scale is {}, expected a finite number",
+        options.scale.value_or(0.0));
+  check(!options.allow_neg_eigval || options.use_beta_sigmoid, function,
+        "allow_neg_eigval is true and use_beta_sigmoid false, expected both true (beta as given may reach 2 anyway)");
+  switch (options.gate) {
+    case Gate::none:
+      check(!in.A_log.defined(), function, "A_log is given and the gate is none, expected no A_log");
+      check(!in.dt_bias.defined(), function, "dt_bias is given and the gate is none, expected no dt_bias");
+      break;
+    case Gate::standard:
+      check(in.A_log.defined(), function, "A_log is missing, expected a tensor [HV] for the standard gate");
+      break;
+    case Gate::lower_bound:
+      check(std::isfinite(options.lower_bound) && options.lower_bound < 0.0, function,
+            "lower_bound is {}, expected a finite number below 0", options.lower_bound);
+      break;
+  }
+}
+
+}  // namespace
+
+Problem check_inputs(std::string_view function, const Inputs& in, const Options& options) {
+  check_present(function, "q", in.q, "[B, T, H, K]");
+  check_present(function, "k", in.k, "[B, T, H, K]");
+  check_present(function, "v", in.v, "[B, T, HV, V]");
+  check_present(function, "g", in.g, "[B, T, HV, K]");
+  check_present(function, "beta", in.beta, "[B, T, HV]");
+  check_options(function, in, options);
+
+  check_rank(function, "q", in.q, 4, "[B, T, H, K]");
+  check_rank(function, "v", in.v, 4, "[B, T, HV, V]");
+  Problem p;
+  p.B = in.q.size(0);
+  p.T = in.q.size(1);
+  p.H = in.q.size(2);
+  p.K = in.q.size(3);
+  p.HV = in.v.size(2);
+  p.V = in.v.size(3);
+  check(p.H > 0 && p.K > 0, function, "q has shape {}, expected H and K of at least 1 in [B, T, H, K]", in.q.shape());
+  check_shape(function, "k", in.k, "[B, T, H, K]", {p.B, p.T, p.H, p.K});
+  check_shape(function, "v", in.v, "[B, T, HV, V]", {p.B, p.T, p.HV, p.V});
+  check(p.HV > 0 && p.V > 0 && p.HV % p.H == 0, function,
+        "v has shape {}, expected [B, T, HV, V] with HV a multiple of H = {} and V of at least 1", in.v.shape(), p.H);
+  check_shape(function, "g", in.g, "[B, T, HV, K]", {p.B, p.T, p.HV, p.K});
+  check_shape(function, "beta", in.beta, "[B, T, HV]", {p.B, p.T, p.HV});
+
+  check(is_floating(in.q.dtype()), function, "q has dtype {}, expected a floating-point one", in.q.dtype());
+  check_kind(function, "k", in.k, in.q, false);
+  check_kind(function, "v", in.v, in.q, false);
+  check_kind(function, "g", in.g, in.q, false);
+  check_kind(function, "beta", in.beta, in.q, false);
+  if (in.A_log.defined()) {
+    check_shape(function, "A_log", in.A_log, "[HV]", {p.HV});
+    check_kind(function, "A_log", in.A_log, in.q, true);
+  }
+  if (in.dt_bias.defined()) {
+    check_shape(function, "dt_bias", in.dt_bias, "[HV*K]", {p.HV * p.K});
+    check_kind(function, "dt_bias", in.dt_bias, in.q, true);
+  }
+
+  p.varlen = in.cu_seqlens.defined();
+  p.bounds = p.varlen ? checked_cu_seqlens(function, in.cu_seqlens, p.B, p.T) : std::vector<int64_t>{0, p.T};
+  p.N = p.varlen ? static_cast<int64_t>(p.bounds.size()) - 1 : p.B;
+  if (in.initial_state.defined()) {
+    if (options.state_v_first) {
+      check_shape(function, "initial_state", in.initial_state, "[N, HV, V, K]", {p.N, p.HV, p.V, p.K});
+    } else {
+      check_shape(function, "initial_state", in.initial_state, "[N, HV, K, V]", {p.N, p.HV, p.K, p.V});
+    }
+    check_kind(function, "initial_state", in.initial_state, in.q, true);
+  }
+  p.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(p.K)));
+  p.compute_dtype = in.q.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  return p;
+}
+
+namespace {
+
+/// [B,T,H,D] with every head repeated, so that value head hv finds its head at hv.
+Tensor repeat_heads(const Tensor& x, const Problem& p) {
+  if (p.H == p.HV) {
+    return x;
+  }
+  const int64_t group = p.HV / p.H;
+  return reshape(expand(unsqueeze(x, 3), {p.B, p.T, p.H, group, p.K}), {p.B, p.T, p.HV, p.K});
+}
+
+}  // namespace
+
+Operands prepare(const Problem& p, const Inputs& in, const Options& options) {
+  const auto computed = [&p](const Tensor& x) { return x.defined() ? to(x, p.compute_dtype) : x; };
+  const auto normalized = [&](const Tensor& x) {
+    return options.use_qk_l2norm ? l2_normalize(computed(x)) : computed(x);
+  };
+  Operands x;
+  x.q = repeat_heads(mul(normalized(in.q), p.scale), p);
+  x.k = repeat_heads(normalized(in.k), p);
+  x.v = computed(in.v);
+  x.g = apply_gate(options.gate, computed(in.g), computed(in.A_log), computed(in.dt_bias), options.lower_bound);
+  x.beta = options.use_beta_sigmoid ? beta_from_logits(computed(in.beta), options.allow_neg_eigval) : computed(in.beta);
+  x.initial_state = computed(in.initial_state);
+  if (options.state_v_first && x.initial_state.defined()) {
+    x.initial_state = transpose(x.initial_state, -1, -2);
+  }
+  return x;
+}
+
+Output finish(const Inputs& in, const Options& options, const Tensor& o, const Tensor& final_state) {
+  Output out;
+  out.o = to(o, in.v.dtype());
+  if (options.output_final_state) {
+    const Tensor laid_out = options.state_v_first ? contiguous(transpose(final_state, -1, -2)) : final_state;
+    out.final_state = in.initial_state.defined() ? to(laid_out, in.initial_state.dtype()) : laid_out;
+  }
+  return out;
+}
+
+Output finish_empty(const Problem& p, const Inputs& in, const Options& options) {
+  Output out;
+  out.o = clone(in.v);  // has no elements, but a place on the tape
+  if (options.output_final_state) {
+    const Shape shape = options.state_v_first ? Shape{p.N, p.HV, p.V, p.K} : Shape{p.N, p.HV, p.K, p.V};
+    out.final_state =
+        in.initial_state.defined() ? clone(in.initial_state) : zeros(shape, {p.compute_dtype, in.q.device()});
+  }
+  return out;
+}
+
+}  // namespace deltatape::kda

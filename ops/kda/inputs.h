@@ -1,0 +1,49 @@
+// The one place where the arguments of every KDA implementation are checked, and the elementwise parts that all of them
+// share.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "ops/kda/options.h"
+
+namespace deltatape::kda {
+
+/// The sizes and defaults of a call that passed the checks.
+struct Problem {
+  int64_t B = 0;
+  int64_t T = 0;
+  int64_t H = 0;   // heads of q and k
+  int64_t HV = 0;  // heads of v, g, beta and the states
+  int64_t K = 0;
+  int64_t V = 0;
+  int64_t N = 0;                // states: sequences with cu_seqlens, else B
+  bool varlen = false;          // cu_seqlens was given
+  std::vector<int64_t> bounds;  // sequence n is [bounds[n], bounds[n + 1]); {0, T} without cu_seqlens
+  double scale = 1.0;
+  DType compute_dtype = DType::f32;  // f64 for f64 inputs, else f32
+};
+
+/// Checks rank, shape, dtype and device of every argument, and the ranges and combinations of the options. Throws Error
+/// that starts with `function` and names the argument, what was expected and what came.
+Problem check_inputs(std::string_view function, const Inputs& inputs, const Options& options);
+
+/// The operands of the recurrence: after the norm, the gate and the sigmoid, in compute_dtype.
+struct Operands {
+  Tensor q;              // [B,T,HV,K], times scale
+  Tensor k;              // [B,T,HV,K]
+  Tensor v;              // [B,T,HV,V]
+  Tensor g;              // [B,T,HV,K], log decay
+  Tensor beta;           // [B,T,HV]
+  Tensor initial_state;  // [N,HV,K,V]; undefined: zeros
+};
+Operands prepare(const Problem& problem, const Inputs& inputs, const Options& options);
+
+/// The result in the caller's dtypes and layout: o like v, `final_state` [N,HV,K,V] like initial_state (compute_dtype
+/// without one), and left out unless it was asked for.
+Output finish(const Inputs& inputs, const Options& options, const Tensor& o, const Tensor& final_state);
+
+/// The result of a call without time steps: an empty o, and the initial state.
+Output finish_empty(const Problem& problem, const Inputs& inputs, const Options& options);
+
+}  // namespace deltatape::kda

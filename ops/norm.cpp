@@ -1,0 +1,112 @@
+#include "ops/norm.h"
+
+#include <cmath>
+#include <string_view>
+
+#include "autograd/record.h"
+#include "backends/backend.h"
+#include "ops/arithmetic.h"
+#include "ops/checks.h"
+#include "ops/convert.h"
+#include "ops/linalg.h"
+#include "ops/reduction.h"
+#include "ops/unary.h"
+#include "ops/views.h"
+
+namespace deltatape {
+namespace {
+
+void check_arguments(std::string_view function, const Tensor& x, double eps) {
+  check_defined(function, "x", x);
+  check_floating(function, "x", x);
+  check_rank_at_least(function, "x", x, 1, "[.., D]");
+  check(std::isfinite(eps) && eps > 0, function, "eps is {}, expected a number above 0", eps);
+}
+
+void check_parameter(std::string_view function, std::string_view argument, const Tensor& parameter, const Tensor& x) {
+  if (parameter.defined()) {
+    check_same_dtype(function, argument, parameter, x);
+    check_same_device(function, argument, parameter, x);
+    check_shape(function, argument, parameter, {x.shape().back()}, "[D]");
+  }
+}
+
+// What scale_rows divides by: the mean of squares, or their sum.
+enum class Average : uint8_t { mean, sum };
+
+// The gradients of y = x r w with r = (a sum(x^2) + eps)^-1/2, a = 1 / D or 1:
+//   dx = r dy w - a r^3 x sum(dy w x),  dw = sum over rows of dy x r.
+// `x`, `weight`, `dy` and r are f32 or f64.
+Gradients scaled_rows_gradients(const RuleContext& c, const Tensor& x, const Tensor& weight, const Tensor& r,
+                                const Tensor& dy, double a) {
+  const Tensor product = mul(dy, x);
+  Gradients gradients(2);
+  if (c.needs_grad(0)) {
+    const Tensor dot = weight.defined() ? matmul(product, unsqueeze(weight, 1)) : sum(product, {-1}, true);
+    const Tensor direct = weight.defined() ? mul(dy, weight) : dy;
+    gradients[0] = sub(mul(direct, r), mul(x, mul(mul(mul(dot, r), square(r)), a)));
+  }
+  if (weight.defined() && c.needs_grad(1)) {
+    const int64_t columns = x.shape().back();
+    const Tensor rows = reshape(product, {r.numel(), columns});
+    gradients[1] = reshape(matmul(reshape(r, {1, r.numel()}), rows), {columns});
+  }
+  return gradients;
+}
+
+// x / sqrt(average of squares + eps) * weight over the last dimension.
+Tensor scale_rows(std::string_view name, const Tensor& x, const Tensor& weight, double eps, Average average) {
+  Shape row_shape = x.shape();
+  row_shape[row_shape.rank() - 1] = 1;
+  const DType wide = promote(x.dtype(), DType::f32);
+  Tensor out = empty(x.shape(), x.options());
+  const Tensor rstd = empty(row_shape, wide, x.device());
+  backend_of(x).rms_norm(x, weight, eps, average == Average::sum, out, rstd);
+  return record(name, std::move(out), {x, weight},
+                [x = Saved(x), weight = Saved(weight), rstd, eps, average](const RuleContext& c) {
+                  const Tensor& narrow = x;
+                  const Tensor& scale = weight;
+                  const Tensor wide_x = to(narrow, rstd.dtype());
+                  const Tensor wide_weight = scale.defined() ? to(scale, rstd.dtype()) : scale;
+                  const Tensor wide_dy = to(c.grad(0), rstd.dtype());
+                  const double a = average == Average::sum ? 1.0 : 1.0 / static_cast<double>(narrow.shape().back());
+                  Tensor r = rstd;
+                  if (grad_enabled()) {  // r depends on x, which a second derivative must see
+                    r = rsqrt(add(mul(sum(square(wide_x), {-1}, true), a), eps));
+                  }
+                  Gradients gradients = scaled_rows_gradients(c, wide_x, wide_weight, r, wide_dy, a);
+                  for (Tensor& gradient : gradients) {
+                    gradient = gradient.defined() ? to(gradient, narrow.dtype()) : gradient;
+                  }
+                  return gradients;
+                });
+}
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  check_arguments("rms_norm", x, eps);
+  check_parameter("rms_norm", "weight", weight, x);
+  return scale_rows("rms_norm", x, weight, eps, Average::mean);
+}
+
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  check_arguments("layer_norm", x, eps);
+  check_parameter("layer_norm", "weight", weight, x);
+  check_parameter("layer_norm", "bias", bias, x);
+  const DType wide = promote(x.dtype(), DType::f32);
+  const auto widened = [wide](const Tensor& parameter) {
+    return parameter.defined() ? to(parameter, wide) : parameter;
+  };
+  // The variance is the mean square of the centred row.
+  const Tensor centred = sub(widened(x), mean(widened(x), {-1}, true));
+  const Tensor scaled = scale_rows("layer_norm", centred, widened(weight), eps, Average::mean);
+  return to(bias.defined() ? add(scaled, widened(bias)) : scaled, x.dtype());
+}
+
+Tensor l2_normalize(const Tensor& x, double eps) {
+  check_arguments("l2_normalize", x, eps);
+  return scale_rows("l2_normalize", x, Tensor(), eps, Average::sum);
+}
+
+}  // namespace deltatape
