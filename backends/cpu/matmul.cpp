@@ -161,7 +161,10 @@ Grid square_grid(int64_t m, int64_t n, int64_t parts) {
 
 template <class T>
 void matmul_batched(BatchedProduct size, const Tensor& a, const Tensor& b, const Tensor& out) {
-  const auto [batch, m, n, k] = size;
+  const int64_t batch = size.batch;
+  const int64_t m = size.m;
+  const int64_t n = size.n;
+  const int64_t k = size.k;
   const auto* a_data = static_cast<const T*>(a.raw());
   const auto* b_data = static_cast<const T*>(b.raw());
   auto* c_data = static_cast<T*>(out.mutable_raw());
