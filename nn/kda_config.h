@@ -63,8 +63,9 @@ struct KDAConfig {
   void check_values() const;
 
   /// Reads the text of a config.json. Missing keys keep their defaults, null stands for "not set" where that is
-  /// possible, keys without meaning here go to other_keys. Throws Error that names the key for a value of the wrong type
-  /// or range, and for what this model does not have: another model_type, hybrid layers (`attn`), residual attention
+  /// possible, keys without meaning here go to other_keys. Throws Error that names the key for a value of the wrong
+  /// type or range, and for what this model does not have: another model_type, hybrid layers (`attn`), residual
+  /// attention
   /// (`attnres_block_size`), another hidden_act.
   static KDAConfig from_json(const std::string& text);
   /// The text of a config.json that FLA and from_json read.

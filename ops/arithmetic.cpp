@@ -62,8 +62,6 @@ Saved saved_for(const Tensor& other, const Tensor& x) { return other.requires_gr
 
 Tensor zero_like(const Tensor& x) { return scalar(0.0, x.options()); }
 
-std::span<const Tensor> one(const Tensor& x) { return {&x, 1}; }
-
 Tensor extremum(std::string_view name, BinaryKind kind, const Tensor& a, const Tensor& b) {
   const Pair in = operands(name, a, b);
   return record(name, apply(kind, in), in, [kind, a = Saved(in[0]), b = Saved(in[1])](const RuleContext& c) {

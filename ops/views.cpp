@@ -15,8 +15,6 @@
 namespace deltatape {
 namespace {
 
-std::span<const Tensor> one(const Tensor& x) { return {&x, 1}; }
-
 // Replaces a size of -1 by what the others leave.
 Shape infer_sizes(const Tensor& x, const Shape& shape) {
   Shape out = shape;

@@ -1,0 +1,256 @@
+#include "backends/cpu/small_gemm.h"
+
+#include <algorithm>
+#include <array>
+#include <xsimd/xsimd.hpp>
+
+#include "backends/cpu/float_rows.h"
+
+namespace deltatape::cpu {
+namespace {
+
+// The widest register of the target, in elements; tails use half, quarter, ... of it down to single numbers.
+template <class T>
+constexpr int kWidest = static_cast<int>(xsimd::batch<T>::size);
+// With 32 registers (AVX-512) a tile may hold 16 sums, with 16 registers 8.
+template <class T>
+constexpr bool kManyRegisters = kWidest<T> * sizeof(T) >= 64;
+
+template <class T, int N>
+struct Lanes {
+  using Vector = xsimd::make_sized_batch_t<T, N>;
+  static Vector load(const T* p) { return Vector::load_unaligned(p); }
+  static Vector broadcast(T x) { return Vector(x); }
+  static Vector multiply_add(Vector a, Vector b, Vector c) { return xsimd::fma(a, b, c); }
+  static void store(T* p, Vector x) { x.store_unaligned(p); }
+};
+template <class T>
+struct Lanes<T, 1> {
+  using Vector = T;
+  static T load(const T* p) { return *p; }
+  static T broadcast(T x) { return x; }
+  static T multiply_add(T a, T b, T c) { return a * b + c; }
+  static void store(T* p, T x) { *p = x; }
+};
+
+// C [Rows, N * Vectors] from A [Rows, k] and row-major B [k, N * Vectors], with all sums in registers.
+template <class T, int N, int Rows, int Vectors, Update kUpdate>
+void tile(int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc) {
+  using L = Lanes<T, N>;
+  using Vector = typename L::Vector;
+  std::array<std::array<Vector, Vectors>, Rows> sums;
+  for (auto& row : sums) {
+    row.fill(L::broadcast(T(0)));
+  }
+  for (int64_t p = 0; p < k; ++p) {
+    std::array<Vector, Vectors> factors;
+    for (size_t v = 0; v < Vectors; ++v) {
+      factors[v] = L::load(b + p * ldb + static_cast<int64_t>(v) * N);
+    }
+    for (size_t r = 0; r < Rows; ++r) {
+      const Vector x = L::broadcast(*a.at(static_cast<int64_t>(r), p));
+      for (size_t v = 0; v < Vectors; ++v) {
+        sums[r][v] = L::multiply_add(x, factors[v], sums[r][v]);
+      }
+    }
+  }
+  for (size_t r = 0; r < Rows; ++r) {
+    for (size_t v = 0; v < Vectors; ++v) {
+      T* place = c + static_cast<int64_t>(r) * ldc + static_cast<int64_t>(v) * N;
+      L::store(place, kUpdate == Update::set ? sums[r][v] : L::load(place) - sums[r][v]);
+    }
+  }
+}
+
+// All rows of a panel of N * Vectors columns.
+template <class T, int N, int Rows, int Vectors, Update kUpdate>
+void panel(int64_t m, int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc) {
+  int64_t i = 0;
+  for (; i + Rows <= m; i += Rows) {
+    tile<T, N, Rows, Vectors, kUpdate>(k, a.block(i, 0), b, ldb, c + i * ldc, ldc);
+  }
+  if constexpr (Rows > 1) {
+    if (i < m) {
+      panel<T, N, Rows / 2, Vectors, kUpdate>(m - i, k, a.block(i, 0), b, ldb, c + i * ldc, ldc);
+    }
+  }
+}
+
+// Columns from `j` on in panels of N (twice N or four times N for the widest registers), then narrower ones.
+template <class T, int N, Update kUpdate>
+void panels(int64_t j, int64_t m, int64_t n, int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc) {
+  constexpr int kRows = kManyRegisters<T> ? 8 : 4;
+  if constexpr (N == kWidest<T> && N > 1) {
+    // Few rows leave registers for more columns, and need them to hide the latency of the additions.
+    if (m < 4) {
+      for (; j + 4 * N <= n; j += 4 * N) {
+        panel<T, N, 2, 4, kUpdate>(m, k, a, b + j, ldb, c + j, ldc);
+      }
+    }
+    for (; j + 2 * N <= n; j += 2 * N) {
+      panel<T, N, kRows, 2, kUpdate>(m, k, a, b + j, ldb, c + j, ldc);
+    }
+  }
+  for (; j + N <= n; j += N) {
+    panel<T, N, kRows, 1, kUpdate>(m, k, a, b + j, ldb, c + j, ldc);
+  }
+  if constexpr (N > 1) {
+    // xsimd has batches of 128 bits and more.
+    constexpr int kNext = N / 2 * sizeof(T) >= 16 ? N / 2 : 1;
+    if (j < n) {
+      panels<T, kNext, kUpdate>(j, m, n, k, a, b, ldb, c, ldc);
+    }
+  }
+}
+
+// Sum of x[p] y[p].
+template <class T>
+T dot(int64_t k, const T* x, const T* y) {
+  using Vector = xsimd::batch<T>;
+  constexpr int64_t kStep = kWidest<T>;
+  std::array<Vector, 4> sums;
+  sums.fill(Vector(T(0)));
+  int64_t p = 0;
+  for (; p + 4 * kStep <= k; p += 4 * kStep) {
+    for (size_t v = 0; v < 4; ++v) {
+      const int64_t at = p + static_cast<int64_t>(v) * kStep;
+      sums[v] = xsimd::fma(Vector::load_unaligned(x + at), Vector::load_unaligned(y + at), sums[v]);
+    }
+  }
+  for (; p + kStep <= k; p += kStep) {
+    sums[0] = xsimd::fma(Vector::load_unaligned(x + p), Vector::load_unaligned(y + p), sums[0]);
+  }
+  T sum = xsimd::hadd((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (; p < k; ++p) {
+    sum += x[p] * y[p];
+  }
+  return sum;
+}
+
+// Rows of A and columns of B are contiguous.
+template <class T>
+void dots(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc, Update update) {
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      const T sum = dot(k, a.at(i, 0), b.at(0, j));
+      T& place = c[i * ldc + j];
+      place = update == Update::set ? sum : place - sum;
+    }
+  }
+}
+
+// out [columns, rows] = in [rows, columns] transposed; `in` has contiguous rows `ld` apart, `out` rows `rows` apart.
+template <class T>
+void transpose(int64_t rows, int64_t columns, const T* in, int64_t ld, T* out) {
+  constexpr int64_t kBlock = 16 / sizeof(T);  // 128-bit registers: zip_lo and zip_hi mean the same everywhere
+  using Vector = xsimd::make_sized_batch_t<T, kBlock>;
+  const auto load = [&](int64_t i, int64_t j) { return Vector::load_unaligned(in + i * ld + j); };
+  int64_t i = 0;
+  for (; i + kBlock <= rows; i += kBlock) {
+    int64_t j = 0;
+    for (; j + kBlock <= columns; j += kBlock) {
+      T* place = out + j * rows + i;
+      if constexpr (kBlock == 4) {
+        const Vector r0 = load(i, j);
+        const Vector r1 = load(i + 1, j);
+        const Vector r2 = load(i + 2, j);
+        const Vector r3 = load(i + 3, j);
+        const Vector even_low = xsimd::zip_lo(r0, r2);
+        const Vector odd_low = xsimd::zip_lo(r1, r3);
+        const Vector even_high = xsimd::zip_hi(r0, r2);
+        const Vector odd_high = xsimd::zip_hi(r1, r3);
+        xsimd::zip_lo(even_low, odd_low).store_unaligned(place);
+        xsimd::zip_hi(even_low, odd_low).store_unaligned(place + rows);
+        xsimd::zip_lo(even_high, odd_high).store_unaligned(place + 2 * rows);
+        xsimd::zip_hi(even_high, odd_high).store_unaligned(place + 3 * rows);
+      } else {
+        const Vector r0 = load(i, j);
+        const Vector r1 = load(i + 1, j);
+        xsimd::zip_lo(r0, r1).store_unaligned(place);
+        xsimd::zip_hi(r0, r1).store_unaligned(place + rows);
+      }
+    }
+    for (; j < columns; ++j) {
+      for (int64_t r = i; r < i + kBlock; ++r) {
+        out[j * rows + r] = in[r * ld + j];
+      }
+    }
+  }
+  for (; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      out[j * rows + i] = in[i * ld + j];
+    }
+  }
+}
+
+template <class T>
+void dispatch(int64_t m, int64_t n, int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc,
+              Update update) {
+  if (update == Update::set) {
+    panels<T, kWidest<T>, Update::set>(0, m, n, k, a, b, ldb, c, ldc);
+  } else {
+    panels<T, kWidest<T>, Update::subtract>(0, m, n, k, a, b, ldb, c, ldc);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void pack_matrix(int64_t rows, int64_t columns, MatrixView<T> in, T* out) {
+  if (in.column_stride == 1 || columns == 1) {
+    for (int64_t i = 0; i < rows; ++i) {
+      std::copy_n(in.at(i, 0), columns, out + i * columns);
+    }
+  } else if (in.row_stride == 1 || rows == 1) {
+    transpose(columns, rows, in.data, in.column_stride, out);
+  } else {
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < columns; ++j) {
+        out[i * columns + j] = *in.at(i, j);
+      }
+    }
+  }
+}
+
+template <class T>
+void small_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc, Update update) {
+  if (n == 1 && m > 1 && ldc == 1) {  // a column is a row of the transposed product
+    small_gemm(int64_t{1}, m, k, b.transposed(), a.transposed(), c, m, update);
+    return;
+  }
+  // With few rows or columns the sums are dot products: packing the large matrix would cost more than multiplying.
+  constexpr int64_t kFew = 3;
+  const bool rows_of_b = b.column_stride == 1 && n > 1;
+  if (m <= kFew && !rows_of_b && b.row_stride == 1) {
+    Scratch<T> rows(a.column_stride == 1 ? 0 : m * k);
+    if (a.column_stride != 1) {
+      pack_matrix(m, k, a, rows.data());
+      a = {rows.data(), k, 1};
+    }
+    dots(m, n, k, a, b, c, ldc, update);
+    return;
+  }
+  if (n <= kFew && a.column_stride == 1) {
+    Scratch<T> columns(b.row_stride == 1 ? 0 : n * k);
+    if (b.row_stride != 1) {
+      pack_matrix(n, k, b.transposed(), columns.data());
+      b = {columns.data(), 1, k};
+    }
+    dots(m, n, k, a, b, c, ldc, update);
+    return;
+  }
+  if (rows_of_b || n == 1) {
+    dispatch(m, n, k, a, b.data, b.row_stride, c, ldc, update);
+    return;
+  }
+  Scratch<T> packed(k * n);
+  pack_matrix(k, n, b, packed.data());
+  dispatch(m, n, k, a, packed.data(), n, c, ldc, update);
+}
+
+template void small_gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t, Update);
+template void small_gemm(int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t, Update);
+template void pack_matrix(int64_t, int64_t, MatrixView<float>, float*);
+template void pack_matrix(int64_t, int64_t, MatrixView<double>, double*);
+
+}  // namespace deltatape::cpu

@@ -1,0 +1,143 @@
+#include "nn/optimizer.h"
+
+#include <cmath>
+
+#include "autograd/grad_mode.h"
+#include "nn/state.h"
+#include "ops/arithmetic.h"
+#include "ops/creation.h"
+#include "ops/inplace.h"
+#include "ops/unary.h"
+
+namespace deltatape::nn {
+namespace {
+
+void check_rate(std::string_view function, double learning_rate) {
+  check(std::isfinite(learning_rate) && learning_rate >= 0.0, function,
+        "learning_rate is {}, expected a finite number of at least 0", learning_rate);
+}
+
+void check_fraction(std::string_view function, std::string_view option, double value) {
+  check(value >= 0.0 && value < 1.0, function, "{} is {}, expected 0 <= {} < 1", option, value, option);
+}
+
+void check_at_least_zero(std::string_view function, std::string_view option, double value) {
+  check(std::isfinite(value) && value >= 0.0, function, "{} is {}, expected a finite number of at least 0", option,
+        value);
+}
+
+/// Moments are kept in f32 beside 16-bit parameters.
+DType moment_dtype(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
+}  // namespace
+
+Optimizer::Optimizer(std::string_view name, NamedTensors parameters, double learning_rate,
+                     std::vector<std::string_view> slots)
+    : name_(name), learning_rate_(learning_rate), slot_names_(std::move(slots)) {
+  check_rate(name, learning_rate);
+  StateDict seen;
+  for (auto& [parameter_name, parameter] : parameters) {
+    check(parameter.defined() && parameter.is_leaf() && parameter.requires_grad(), name,
+          "parameter {} is no leaf that requires a gradient", parameter_name);
+    check(seen.emplace(parameter_name, parameter).second, name, "the name {} occurs twice", parameter_name);
+    Entry entry{parameter_name, parameter, {}};
+    for (size_t i = 0; i < slot_names_.size(); ++i) {
+      entry.slots.push_back(zeros(parameter.shape(), {moment_dtype(parameter.dtype()), parameter.device()}));
+    }
+    entries_.push_back(std::move(entry));
+  }
+}
+
+void Optimizer::zero_grad() {
+  for (Entry& entry : entries_) {
+    entry.parameter.zero_grad();
+  }
+}
+
+void Optimizer::set_learning_rate(double learning_rate) {
+  check_rate(name_, learning_rate);
+  learning_rate_ = learning_rate;
+}
+
+StateDict Optimizer::state_dict() const {
+  StateDict state;
+  state.emplace("step", full({}, static_cast<double>(step_), {DType::i64, Device::cpu()}));
+  for (const Entry& entry : entries_) {
+    for (size_t i = 0; i < slot_names_.size(); ++i) {
+      state.emplace(fmt::format("{}.{}", slot_names_[i], entry.name), entry.slots[i]);
+    }
+  }
+  return state;
+}
+
+void Optimizer::load_state_dict(const StateDict& state) {
+  const StateDict own = state_dict();
+  copy_state(std::string(name_) + "::load_state_dict", own, state, true);
+  step_ = static_cast<int64_t>(own.at("step").item());
+}
+
+SGD::SGD(NamedTensors parameters, const SGDOptions& options)
+    : Optimizer("SGD", std::move(parameters), options.learning_rate,
+                options.momentum != 0.0 ? std::vector<std::string_view>{"momentum"} : std::vector<std::string_view>{}),
+      options_(options) {
+  check_fraction(name_, "momentum", options.momentum);
+  check_at_least_zero(name_, "weight_decay", options.weight_decay);
+}
+
+void SGD::step() {
+  const NoGradGuard guard;
+  ++step_;
+  for (Entry& entry : entries_) {
+    Tensor g = entry.parameter.grad();
+    if (!g.defined()) {
+      continue;
+    }
+    g = g.detach();
+    if (options_.weight_decay != 0.0) {
+      g = add(g, mul(entry.parameter.detach(), options_.weight_decay));
+    }
+    if (!entry.slots.empty()) {
+      Tensor& m = entry.slots[0];
+      mul_(m, options_.momentum);
+      add_(m, g);
+      g = m;
+    }
+    add_(entry.parameter, g, -learning_rate_);
+  }
+}
+
+AdamW::AdamW(NamedTensors parameters, const AdamWOptions& options)
+    : Optimizer("AdamW", std::move(parameters), options.learning_rate, {"exp_avg", "exp_avg_sq"}), options_(options) {
+  check_fraction(name_, "beta1", options.beta1);
+  check_fraction(name_, "beta2", options.beta2);
+  check_at_least_zero(name_, "eps", options.eps);
+  check_at_least_zero(name_, "weight_decay", options.weight_decay);
+}
+
+void AdamW::step() {
+  const NoGradGuard guard;
+  ++step_;
+  const auto k = static_cast<double>(step_);
+  const double correction1 = 1.0 - std::pow(options_.beta1, k);
+  const double correction2 = 1.0 - std::pow(options_.beta2, k);
+  for (Entry& entry : entries_) {
+    Tensor& p = entry.parameter;
+    if (!p.grad().defined()) {
+      continue;
+    }
+    const Tensor g = p.grad().detach();
+    Tensor& m = entry.slots[0];
+    Tensor& v = entry.slots[1];
+    if (p.rank() >= 2 && options_.weight_decay != 0.0) {
+      mul_(p, 1.0 - learning_rate_ * options_.weight_decay);
+    }
+    mul_(m, options_.beta1);
+    add_(m, g, 1.0 - options_.beta1);
+    mul_(v, options_.beta2);
+    add_(v, square(g), 1.0 - options_.beta2);
+    const Tensor denominator = add(mul(sqrt(v), 1.0 / std::sqrt(correction2)), options_.eps);
+    add_(p, div(m, denominator), -learning_rate_ / correction1);
+  }
+}
+
+}  // namespace deltatape::nn

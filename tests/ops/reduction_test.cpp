@@ -1,0 +1,134 @@
+#include "ops/reduction.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "autograd/backward.h"
+#include "autograd/gradcheck.h"
+#include "ops/ops.h"
+#include "tests/support/compare.h"
+#include "tests/support/errors.h"
+#include "tests/support/random_tensors.h"
+
+using namespace deltatape;
+using namespace deltatape::test;
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+using Function = std::function<Tensor(const Tensor&)>;
+
+void check_gradients(const Function& f, const Tensor& x) {
+  const TensorFunction call = [&](const std::vector<Tensor>& inputs) { return std::vector<Tensor>{f(inputs[0])}; };
+  const GradcheckReport first = gradcheck(call, {x});
+  CHECK_MESSAGE(first.ok, first.text());
+  const GradcheckReport second = gradgradcheck(call, {x});
+  CHECK_MESSAGE(second.ok, second.text());
+}
+
+std::vector<double> gradient_of(const Function& f, Tensor x) {
+  x.set_requires_grad();
+  return grad(f(x), x).to_vector<double>();
+}
+
+}  // namespace
+
+TEST_CASE("sum: dims may be negative, several, none; keepdim leaves ones") {
+  const Tensor x = from_vector<double>({0, 1, 2, 3, 4, 5}, {1, 2, 3});
+  CHECK(sum(x).item() == 15.0);
+  CHECK(sum(x).shape() == Shape{});
+  CHECK(sum(x, {-1}).to_vector<double>() == std::vector<double>{3, 12});
+  CHECK(sum(x, {-1}).shape() == Shape{1, 2});
+  CHECK(sum(x, {0, 2}, true).shape() == Shape{1, 2, 1});
+  CHECK(sum(x, Shape{}).to_vector<double>() == x.to_vector<double>());
+}
+
+TEST_CASE("sum: integers and bool give i64") {
+  CHECK(sum(from_vector<int32_t>({2000000000, 2000000000})).to_vector<int64_t>()[0] == 4000000000);
+  const Tensor count = sum(from_vector<bool>({true, false, true}, {3}));
+  CHECK(count.dtype() == DType::i64);
+  CHECK(count.item() == 2.0);
+}
+
+TEST_CASE("mean, var: NaN where there is nothing to average") {
+  CHECK(std::isnan(mean(zeros({0})).item()));
+  CHECK(std::isnan(var(ones({1}), {0}).item()));
+  CHECK(std::isnan(var(from_vector<double>({1, 2}), {0}, 2).item()));
+  CHECK(var(from_vector<double>({1, 2, 6}), {0}, 0).item() == doctest::Approx(14.0 / 3.0));
+}
+
+TEST_CASE("mean: a sum beyond f16 does no harm") {
+  CHECK(mean(full({4096}, 100.0, {DType::f16, Device::cpu()})).item() == 100.0);
+}
+
+TEST_CASE("prod: gradients with no, one and several zeros, without NaN") {
+  const Function product = [](const Tensor& x) { return prod(x, 1); };
+  const Tensor x = from_vector<double>({2, 3, 4, 5, 6, 0, 4, 5, 0, 3, 0, 5}, {3, 4});
+  CHECK(product(x).to_vector<double>() == std::vector<double>{120, 0, 0});
+  Tensor leaf = x.detach();
+  leaf.set_requires_grad();
+  CHECK(grad(sum(product(leaf)), leaf).to_vector<double>() ==
+        std::vector<double>{60, 40, 30, 24, 0, 120, 0, 0, 0, 0, 0, 0});
+  check_gradients(product, x);
+  check_gradients([](const Tensor& t) { return prod(t, 0); }, random_tensor({5, 2}, 1));
+}
+
+TEST_CASE("max, min: the gradient goes to the first of equal entries, and NaN wins") {
+  const Tensor ties = from_vector<double>({1, 3, 3, 0, 0, 2}, {6});
+  CHECK(gradient_of([](const Tensor& x) { return max(x, 0); }, ties) == std::vector<double>{0, 1, 0, 0, 0, 0});
+  CHECK(gradient_of([](const Tensor& x) { return min(x); }, ties) == std::vector<double>{0, 0, 0, 1, 0, 0});
+  CHECK(argmax(ties, 0).item() == 1.0);
+  CHECK(argmin(ties, 0).item() == 3.0);
+  const Tensor spoilt = from_vector<float>({1, NAN, 5});
+  CHECK(std::isnan(max(spoilt).item()));
+  CHECK(std::isnan(min(spoilt, 0).item()));
+  CHECK(argmax(spoilt, 0).item() == 1.0);
+}
+
+TEST_CASE("logsumexp: large and infinite entries") {
+  const Function f = [](const Tensor& x) { return logsumexp(x, -1); };
+  const Tensor large = from_vector<double>({1000, 1000, -1e5, -1000, -1000, -1000}, {2, 3});
+  check_close("value", f(large), from_vector<double>({1000 + std::log(2.0), -1000 + std::log(3.0)}),
+              rounding(DType::f64, 4));
+  Tensor leaf = large.detach();
+  leaf.set_requires_grad();
+  const Tensor third = from_vector<double>({0.5, 0.5, 0, 1.0 / 3, 1.0 / 3, 1.0 / 3}, {2, 3});
+  check_close("gradient", grad(sum(f(leaf)), leaf), third, {1e-12});
+
+  const Tensor hidden = full({3}, -kInfinity, {DType::f64, Device::cpu()});
+  CHECK(f(hidden).item() == -kInfinity);
+  CHECK(gradient_of(f, hidden) == std::vector<double>{0, 0, 0});
+  const Tensor partly = from_vector<double>({-kInfinity, 2, 2});
+  CHECK(f(partly).item() == doctest::Approx(2 + std::log(2.0)));
+  CHECK(gradient_of(f, partly)[0] == 0.0);
+  CHECK(f(from_vector<double>({1, kInfinity})).item() == kInfinity);
+  CHECK(std::isnan(f(from_vector<double>({1, NAN})).item()));
+  CHECK(logsumexp(zeros({2, 0}), 1).to_vector<double>() == std::vector<double>{-kInfinity, -kInfinity});
+}
+
+TEST_CASE("cumsum: both directions are each other's gradient") {
+  const Tensor x = from_vector<double>({1, 2, 3, 4}, {2, 2});
+  CHECK(cumsum(x, 0).to_vector<double>() == std::vector<double>{1, 2, 4, 6});
+  CHECK(cumsum(x, 1, true).to_vector<double>() == std::vector<double>{3, 2, 7, 4});
+  check_gradients([](const Tensor& t) { return square(cumsum(t, 1)); }, x);
+}
+
+TEST_CASE("norm: the gradient at 0 is 0") {
+  CHECK(norm(from_vector<double>({3, 4})).item() == 5.0);
+  CHECK(gradient_of([](const Tensor& x) { return norm(x); }, zeros({3})) == std::vector<double>{0, 0, 0});
+  check_gradients([](const Tensor& x) { return norm(x); }, random_tensor({2, 3}, 2));
+}
+
+TEST_CASE("reductions: errors name the function, the argument and what came") {
+  const Tensor x = zeros({2, 0});
+  CHECK_ERROR(sum(x, {0, -2}), "sum: dims is [0, -2], expected distinct dimensions");
+  CHECK_ERROR(mean(x, {2}), "mean: an entry of dims is 2, expected -2 to 1 for a tensor of rank 2");
+  CHECK_ERROR(mean(from_vector<int64_t>({1})), "mean: x has dtype i64, expected a floating-point dtype");
+  CHECK_ERROR(max(x, 1), "max: x has shape [2, 0], expected a size above 0 along dimension 1");
+  CHECK_ERROR(argmin(x, -1), "argmin: x has shape [2, 0], expected a size above 0 along dimension 1");
+  CHECK_ERROR(var(ones({2}), {0}, -1), "var: correction is -1, expected 0 or more");
+  CHECK_ERROR(logsumexp(Tensor(), 0), "logsumexp: x is undefined, expected a tensor");
+}
