@@ -47,7 +47,7 @@ struct fmt::formatter<deltatape::Device> {
   static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(deltatape::Device device, Context& context) const {
-    const auto text = to_string(device);
+    const auto text = deltatape::to_string(device);
     return std::copy(text.begin(), text.end(), context.out());
   }
 };

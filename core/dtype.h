@@ -122,7 +122,7 @@ struct fmt::formatter<deltatape::DType> {
   static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(deltatape::DType dtype, Context& context) const {
-    const auto text = to_string(dtype);
+    const auto text = deltatape::to_string(dtype);
     return std::copy(text.begin(), text.end(), context.out());
   }
 };

@@ -80,7 +80,7 @@ struct fmt::formatter<deltatape::Shape> {
   static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(const deltatape::Shape& shape, Context& context) const {
-    const auto text = to_string(shape);
+    const auto text = deltatape::to_string(shape);
     return std::copy(text.begin(), text.end(), context.out());
   }
 };
