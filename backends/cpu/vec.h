@@ -9,12 +9,6 @@
 #include <type_traits>
 #include <xsimd/xsimd.hpp>
 
-#ifdef __GNUC__
-// GCC 12 takes its own AVX-512 intrinsics, inlined here, for uses of uninitialised registers.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-
 namespace deltatape::cpu {
 
 template <class T>
@@ -200,7 +194,3 @@ double sum_of_lanes(Vec<T> x) {
 }
 
 }  // namespace deltatape::cpu
-
-#ifdef __GNUC__
-#pragma GCC diagnostic pop
-#endif

@@ -95,8 +95,9 @@ inline double rounded(DType dtype, double number) {
   }
 }
 
-/// Whether `got` is within `ulps` spacings of `want` in `dtype`; NaN and infinities must agree.
-inline bool is_near(DType dtype, double got, long double want, double ulps) {
+/// Whether `got` is within `ulps` spacings of `want` in `dtype`, and `subnormals` times the smallest subnormal number;
+/// NaN and infinities must agree.
+inline bool is_near(DType dtype, double got, long double want, double ulps, double subnormals = 0.0) {
   if (std::isnan(want)) {
     return std::isnan(got);
   }
@@ -104,7 +105,7 @@ inline bool is_near(DType dtype, double got, long double want, double ulps) {
   if (got == target) {
     return true;
   }
-  const double limit = ulps * spacing(dtype, target);
+  const double limit = ulps * spacing(dtype, target) + subnormals * spacing(dtype, 0.0);
   return std::isfinite(target) && std::isfinite(got) &&
          std::fabs(static_cast<long double>(got) - want) <= static_cast<long double>(limit);
 }

@@ -66,12 +66,14 @@ void check_reduce(ReduceKind kind, const Tensor& x, const Shape& out_shape, DTyp
     // A sum is off by a few roundings of the sum of magnitudes; everything else is exact or nearly so.
     const double magnitude = kind == ReduceKind::sum ? static_cast<double>(size[i]) : static_cast<double>(want[i]);
     const bool exact = kind == ReduceKind::max || kind == ReduceKind::min || !is_floating(out_dtype);
-    const double limit = exact ? 0.0 : 4.0 * spacing(out_dtype, rounded(out_dtype, magnitude));
+    const double limit = exact ? 0.0 : 4.0 * spacing(out_dtype, magnitude);
     const bool both_nan = std::isnan(want[i]) && std::isnan(got[i]);
     const bool near = both_nan || static_cast<Wide>(got[i]) == want[i] ||
                       std::fabs(static_cast<Wide>(got[i]) - want[i]) <= static_cast<Wide>(limit);
-    CHECK_MESSAGE(near, "reduction ", static_cast<int>(kind), " of ", to_string(x.dtype()), " ", x.shape(), " to ",
-                  out_shape, ": ", got[i], " at ", i, ", expected ", static_cast<double>(want[i]));
+    if (!near) {
+      FAIL_CHECK("reduction ", static_cast<int>(kind), " of ", to_string(x.dtype()), " ", x.shape(), " to ", out_shape,
+                 ": ", got[i], " at ", i, ", expected ", static_cast<double>(want[i]));
+    }
   }
 }
 
@@ -103,7 +105,9 @@ TEST_CASE("reduce: every set of dimensions, every layout") {
       }
       const Tensor counts = place(placement, DType::i32, {3, -1, 4, -1, 5, -9, 2});
       check_reduce(ReduceKind::sum, counts, out_shape, DType::i64);
-      check_reduce(ReduceKind::min, counts, out_shape, DType::i32);
+      if (counts.numel() > 0) {
+        check_reduce(ReduceKind::min, counts, out_shape, DType::i32);
+      }
       check_reduce(ReduceKind::sum, place(placement, DType::boolean, {1, 0, 1, 1, 0}), out_shape, DType::i64);
     }
   }

@@ -68,10 +68,11 @@ TEST_CASE("softmax kernels: every layout and dtype") {
           const std::vector<Wide> want = softmax_of(row_of(in, row, length), log);
           for (size_t i = 0; i < length; ++i) {
             const auto magnitude = static_cast<double>(log ? std::max(Wide{10}, -want[i]) : want[i]);
-            near = near && within(dtype, got[row * length + i], want[i], magnitude, 8.0);
+            // Rounding x - max, up to 10 in size, is what costs most.
+            near = near && within(dtype, got[row * length + i], want[i], magnitude, 16.0);
           }
         }
-        CHECK_MESSAGE(near, placement.shape, " as ", to_string(dtype), log ? " log" : "");
+        CHECK_MESSAGE(near, placement.shape, " as ", to_string(dtype), std::string(log ? " log" : ""));
       }
     }
   }
@@ -149,7 +150,7 @@ TEST_CASE("softmax kernels: gradients, every layout and dtype") {
             near = near && within(dtype, got[i], want, static_cast<double>(size + 2), 8.0);
           }
         }
-        CHECK_MESSAGE(near, placement.shape, " as ", to_string(dtype), log ? " log" : "");
+        CHECK_MESSAGE(near, placement.shape, " as ", to_string(dtype), std::string(log ? " log" : ""));
       }
     }
   }

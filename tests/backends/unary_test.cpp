@@ -51,8 +51,8 @@ std::vector<Case> cases() {
       {UnaryKind::log_sigmoid, [](Wide x) { return -wide_softplus(-x); }, 4, 4},
       {UnaryKind::softplus, wide_softplus, 4, 4},
       {UnaryKind::silu, [](Wide x) { return x * wide_sigmoid(x); }, 5, 5},
-      // The lower tail of f32's erfc is good to 5 digits.
-      {UnaryKind::gelu, [=](Wide x) { return x == inf ? x : x * std::erfc(-x * std::sqrt(Wide{0.5})) / 2; }, 150, 60},
+      // The lower tail multiplies errors by the square of its argument, and f32's erfc is good to 5 digits there.
+      {UnaryKind::gelu, [=](Wide x) { return x == inf ? x : x * std::erfc(-x * std::sqrt(Wide{0.5})) / 2; }, 150, 200},
       {UnaryKind::relu, [](Wide x) { return x <= 0 ? 0 : x; }, 0, 0},
       {UnaryKind::floor, [](Wide x) { return std::floor(x); }, 0, 0},
       {UnaryKind::ceil, [](Wide x) { return std::ceil(x); }, 0, 0},
@@ -72,9 +72,12 @@ void check_unary(const Case& which, const Placement& placement, DType dtype, con
   for (size_t i = 0; i < in.size(); ++i) {
     // What bf16 and f16 hold of a result in f32 range: the f32 error is far below their spacing.
     const Wide want = which.expected(static_cast<Wide>(in[i]));
-    const bool near = is_near(dtype, got[i], want, ulps);
-    CHECK_MESSAGE(near, "function ", static_cast<int>(which.kind), " of ", in[i], " as ", to_string(dtype), " gives ",
-                  got[i], ", expected ", static_cast<double>(want));
+    // silu multiplies a sigmoid that may be subnormal.
+    const double subnormals = which.kind == UnaryKind::silu ? std::fabs(in[i]) : 0.0;
+    if (!is_near(dtype, got[i], want, ulps, std::isfinite(subnormals) ? subnormals : 0.0)) {
+      FAIL_CHECK("function ", static_cast<int>(which.kind), " of ", in[i], " as ", to_string(dtype), " gives ", got[i],
+                 ", expected ", static_cast<double>(want));
+    }
     if (in[i] == 0.0 && want == 0 && which.kind != UnaryKind::relu) {
       signs_kept = signs_kept && std::signbit(got[i]) == std::signbit(want);
     }
