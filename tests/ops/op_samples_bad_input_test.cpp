@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "tests/support/sample_runs.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 std::string message_of(const std::function<void()>& call) {
@@ -26,4 +26,4 @@ TEST_CASE("op samples: bad input") {
 }
 
 }  // namespace
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

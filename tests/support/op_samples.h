@@ -13,7 +13,7 @@
 #include "core/tensor.h"
 #include "tests/support/reference.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 using Tensors = std::vector<Tensor>;
 
@@ -25,7 +25,7 @@ struct Domain {
   double high = 2.0;
   std::vector<double> kinks =
       {};                 // elements stay 0.1 away, so that differences do not cross and rounding does not reach
-  bool whole = false;              // whole numbers, so that equal elements occur
+  bool whole = false;     // whole numbers, so that equal elements occur
   bool distinct = false;  // evenly spaced and shuffled, so that the order of elements survives rounding
 };
 
@@ -195,4 +195,4 @@ std::vector<OpSample> sequence_samples();  // convolution and attention
 std::vector<OpSample> random_samples();
 std::vector<OpSample> inplace_samples();
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

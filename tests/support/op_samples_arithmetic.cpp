@@ -4,7 +4,7 @@
 #include "ops/arithmetic.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 using Function = Tensor (*)(const Tensor&, const Tensor&);
@@ -20,8 +20,9 @@ OpSample row(const std::string& name, Function f, Reference reference, const Dom
       .any_shape()
       .rejects(name + ": a is undefined, expected a tensor", [f] { f(Tensor(), empty({2})); })
       .rejects(name + ": b is undefined, expected a tensor", [f] { f(empty({2}), Tensor()); })
-      .rejects(name + ": b has shape [3], expected a shape that broadcasts with [2, 4]",
-               [f] { f(empty({2, 4}), empty({3})); });
+      .rejects(name + ": b has shape [3], expected a shape that broadcasts with [2, 4]", [f] {
+        f(empty({2, 4}), empty({3}));
+      });
 }
 
 // With the plain number 0.75 (left out of an integer's way) on one side.
@@ -43,39 +44,57 @@ std::vector<OpSample> arithmetic_samples() {
       row("add", add, [](double a, double b) { return a + b; }).takes_integers(),
       row("sub", sub, [](double a, double b) { return a - b; }).takes_integers(),
       row("mul", mul, [](double a, double b) { return a * b; }).takes_integers(),
-      row("div", div, [](double a, double b) { return a / b; }, reals(), not_zero),
-      row("pow", pow, [](double a, double b) { return std::pow(a, b); }, positive),
+      row(
+          "div", div, [](double a, double b) { return a / b; }, reals(), not_zero),
+      row(
+          "pow", pow, [](double a, double b) { return std::pow(a, b); }, positive),
       row("maximum", maximum, [](double a, double b) { return std::max(a, b); }).takes_integers(),
       row("minimum", minimum, [](double a, double b) { return std::min(a, b); }).takes_integers(),
 
-      with_number("add", "number", [](const Tensor& x) { return add(x, 0.75); }, [](double x) { return x + 0.75; }),
-      with_number("sub", "number", [](const Tensor& x) { return sub(x, 0.75); }, [](double x) { return x - 0.75; }),
-      with_number("sub", "from number", [](const Tensor& x) { return sub(0.75, x); }, [](double x) { return 0.75 - x; }),
-      with_number("mul", "number", [](const Tensor& x) { return mul(x, -0.75); }, [](double x) { return x * -0.75; }),
-      with_number("div", "by number", [](const Tensor& x) { return div(x, 0.75); }, [](double x) { return x / 0.75; }),
-      with_number("div", "number by", [](const Tensor& x) { return div(0.75, x); }, [](double x) { return 0.75 / x; },
-                  not_zero),
-      with_number("pow", "2", [](const Tensor& x) { return pow(x, 2.0); }, [](double x) { return x * x; }),
-      with_number("pow", "3", [](const Tensor& x) { return pow(x, 3.0); }, [](double x) { return x * x * x; }),
-      with_number("pow", "0", [](const Tensor& x) { return pow(x, 0.0); }, [](double) { return 1.0; }),
-      with_number("pow", "-0.5", [](const Tensor& x) { return pow(x, -0.5); }, [](double x) { return std::pow(x, -0.5); },
-                  positive),
-      with_number("add", "whole number", [](const Tensor& x) { return add(x, 2); }, [](double x) { return x + 2; })
+      with_number(
+          "add", "number", [](const Tensor& x) { return add(x, 0.75); }, [](double x) { return x + 0.75; }),
+      with_number(
+          "sub", "number", [](const Tensor& x) { return sub(x, 0.75); }, [](double x) { return x - 0.75; }),
+      with_number(
+          "sub", "from number", [](const Tensor& x) { return sub(0.75, x); }, [](double x) { return 0.75 - x; }),
+      with_number(
+          "mul", "number", [](const Tensor& x) { return mul(x, -0.75); }, [](double x) { return x * -0.75; }),
+      with_number(
+          "div", "by number", [](const Tensor& x) { return div(x, 0.75); }, [](double x) { return x / 0.75; }),
+      with_number(
+          "div", "number by", [](const Tensor& x) { return div(0.75, x); }, [](double x) { return 0.75 / x; },
+          not_zero),
+      with_number(
+          "pow", "2", [](const Tensor& x) { return pow(x, 2.0); }, [](double x) { return x * x; }),
+      with_number(
+          "pow", "3", [](const Tensor& x) { return pow(x, 3.0); }, [](double x) { return x * x * x; }),
+      with_number(
+          "pow", "0", [](const Tensor& x) { return pow(x, 0.0); }, [](double) { return 1.0; }),
+      with_number(
+          "pow", "-0.5", [](const Tensor& x) { return pow(x, -0.5); }, [](double x) { return std::pow(x, -0.5); },
+          positive),
+      with_number(
+          "add", "whole number", [](const Tensor& x) { return add(x, 2); }, [](double x) { return x + 2; })
           .takes_integers(),
-      with_number("mul", "whole number", [](const Tensor& x) { return mul(x, -3); }, [](double x) { return x * -3; })
+      with_number(
+          "mul", "whole number", [](const Tensor& x) { return mul(x, -3); }, [](double x) { return x * -3; })
           .takes_integers(),
 
       OpSample("mul", "integers by a fraction")
           .in_values({4}, {-3, 0, 1, 5})
           .calls([](const Tensor& x) { return mul(x, 0.5); })
-          .equals([] { return Array({4}, {-1.5, 0, 0.5, 2.5}); })
+          .equals([] {
+            return Array({4}, {-1.5, 0, 0.5, 2.5});
+          })
           .gives({DType::f32})
           .no_gradient(),
       OpSample("div", "integers")
           .in_values({4}, {-3, 0, 1, 5})
           .in_values({4}, {2, 4, 4, -2})
           .calls(static_cast<Function>(div))
-          .equals([] { return Array({4}, {-1.5, 0, 0.25, -2.5}); })
+          .equals([] {
+            return Array({4}, {-1.5, 0, 0.25, -2.5});
+          })
           .gives({DType::f32})
           .no_gradient(),
       OpSample("div", "by zero")
@@ -104,9 +123,13 @@ std::vector<OpSample> arithmetic_samples() {
           .rejects("where: condition is undefined, expected a tensor", [] { where(Tensor(), empty({2}), empty({2})); })
           .rejects("where: condition has dtype f32, expected bool", [] { where(empty({2}), empty({2}), empty({2})); })
           .rejects("where: b has shape [3], expected a shape that broadcasts with [2, 4]",
-                   [] { where(empty({4}, DType::boolean), empty({2, 4}), empty({3})); })
+                   [] {
+                     where(empty({4}, DType::boolean), empty({2, 4}), empty({3}));
+                   })
           .rejects("where: condition has shape [3], expected a shape that broadcasts with [2, 4]",
-                   [] { where(empty({3}, DType::boolean), empty({2, 4}), empty({4})); }),
+                   [] {
+                     where(empty({3}, DType::boolean), empty({2, 4}), empty({4}));
+                   }),
       OpSample("masked_fill")
           .in({2, 5, 9})
           .in({5, 1}, booleans())
@@ -119,8 +142,10 @@ std::vector<OpSample> arithmetic_samples() {
                    [] { masked_fill(Tensor(), empty({2}, DType::boolean), 0); })
           .rejects("masked_fill: mask has dtype f32, expected bool", [] { masked_fill(empty({2}), empty({2}), 0); })
           .rejects("masked_fill: mask has shape [3], expected a shape that broadcasts to [2, 4]",
-                   [] { masked_fill(empty({2, 4}), empty({3}, DType::boolean), 0); }),
+                   [] {
+                     masked_fill(empty({2, 4}), empty({3}, DType::boolean), 0);
+                   }),
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -4,7 +4,7 @@
 #include "ops/comparison.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 using Function = Tensor (*)(const Tensor&, const Tensor&);
@@ -22,8 +22,9 @@ OpSample row(const std::string& name, Function f, Reference reference) {
       .any_shape()
       .takes_integers()
       .rejects(name + ": a is undefined, expected a tensor", [f] { f(Tensor(), empty({2})); })
-      .rejects(name + ": b has shape [3], expected a shape that broadcasts with [2, 4]",
-               [f] { f(empty({2, 4}), empty({3})); });
+      .rejects(name + ": b has shape [3], expected a shape that broadcasts with [2, 4]", [f] {
+        f(empty({2, 4}), empty({3}));
+      });
 }
 
 OpSample with_number(const std::string& name, NumberFunction f, Reference reference) {
@@ -131,4 +132,4 @@ std::vector<OpSample> comparison_samples() {
   return rows;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -5,12 +5,14 @@
 #include "ops/reduction.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 using Summary = double (*)(const std::vector<double>&);
 
-double product_of(const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 1.0, std::multiplies<>()); }
+double product_of(const std::vector<double>& v) {
+  return std::accumulate(v.begin(), v.end(), 1.0, std::multiplies<>());
+}
 double largest(const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); }
 double smallest(const std::vector<double>& v) { return *std::min_element(v.begin(), v.end()); }
 double first_largest(const std::vector<double>& v) {
@@ -58,19 +60,26 @@ OpSample over_all(const std::string& name, Tensor (*f)(const Tensor&), Summary r
 }
 
 // Over several dimensions, with the dimensions dropped and kept.
-void add_over_dims(std::vector<OpSample>& rows, const std::string& name,
-                   Tensor (*f)(const Tensor&, const Shape&, bool), Summary reference) {
+void add_over_dims(std::vector<OpSample>& rows, const std::string& name, Tensor (*f)(const Tensor&, const Shape&, bool),
+                   Summary reference) {
   rows.push_back(OpSample(name)
                      .in({2, 3, 5})
-                     .calls([f](const Tensor& x) { return f(x, {0, -1}, false); })
-                     .equals([reference](const Array& x) { return fold(x, {0, 2}, false, reference); })
+                     .calls([f](const Tensor& x) {
+                       return f(x, {0, -1}, false);
+                     })
+                     .equals([reference](const Array& x) {
+                       return fold(x, {0, 2}, false, reference);
+                     })
                      .also_for({{2, 0, 5}})
                      .also_for({{41, 3, 513}})
                      .rejects(name + ": x is undefined, expected a tensor", [f] { f(Tensor(), {0}, false); })
                      .rejects(name + ": dims is [0, 0], expected distinct dimensions",
-                              [f] { f(empty({2, 3}), {0, 0}, false); })
-                     .rejects(name + ": dims is 2, expected -2 to 1 for a tensor of rank 2",
-                              [f] { f(empty({2, 3}), {2}, false); }));
+                              [f] {
+                                f(empty({2, 3}), {0, 0}, false);
+                              })
+                     .rejects(name + ": dims is 2, expected -2 to 1 for a tensor of rank 2", [f] {
+                       f(empty({2, 3}), {2}, false);
+                     }));
   rows.push_back(OpSample(name, "keepdim")
                      .in({2, 3, 5})
                      .calls([f](const Tensor& x) { return f(x, {1}, true); })
@@ -96,7 +105,9 @@ void add_over_line(std::vector<OpSample>& rows, const std::string& name, LineFun
                       .also_for({{0, 7}})
                       .also_for({{70, 301}})
                       .rejects(name + ": x is undefined, expected a tensor", [f] { f(Tensor(), 0, false); })
-                      .rejects(name + ": dim is 2, expected -2 to 1 for a tensor of rank 2", [f] { f(empty({2, 3}), 2, false); });
+                      .rejects(name + ": dim is 2, expected -2 to 1 for a tensor of rank 2", [f] {
+                        f(empty({2, 3}), 2, false);
+                      });
   OpSample first = OpSample(name, "first, keepdim")
                        .in({4, 3, 2}, domain)
                        .calls([f](const Tensor& x) { return f(x, 0, true); })
@@ -126,7 +137,9 @@ OpSample cumulative(const std::string& variant, int dim, bool reverse) {
       .also_for({{3, 0, 2}})
       .also_for({{20, 301, 3}})
       .rejects("cumsum: x is undefined, expected a tensor", [] { cumsum(Tensor(), 0); })
-      .rejects("cumsum: dim is 2, expected -2 to 1 for a tensor of rank 2", [] { cumsum(empty({2, 3}), 2); });
+      .rejects("cumsum: dim is 2, expected -2 to 1 for a tensor of rank 2", [] {
+        cumsum(empty({2, 3}), 2);
+      });
 }
 
 OpSample of_integers(const std::string& name, DType dtype, Tensor (*f)(const Tensor&), const Array& expected) {
@@ -139,32 +152,42 @@ OpSample of_integers(const std::string& name, DType dtype, Tensor (*f)(const Ten
 }
 
 void add_sums(std::vector<OpSample>& rows) {
-  rows.push_back(over_all("sum", [](const Tensor& x) { return sum(x); }, total).also_for({{0}}));
-  add_over_dims(rows, "sum", [](const Tensor& x, const Shape& dims, bool keepdim) { return sum(x, dims, keepdim); }, total);
-  rows.push_back(of_integers("sum", DType::i32, [](const Tensor& x) { return sum(x); }, Array(5)));
-  rows.push_back(of_integers("sum", DType::boolean, [](const Tensor& x) { return sum(x, {1}); }, Array({2}, {2, 2})));
-  rows.push_back(over_all("mean", [](const Tensor& x) { return mean(x); }, average).also_for({{0}}).may_give_nan());
-  add_over_dims(rows, "mean", [](const Tensor& x, const Shape& dims, bool keepdim) { return mean(x, dims, keepdim); },
-                average);
+  rows.push_back(over_all(
+                     "sum", [](const Tensor& x) { return sum(x); }, total)
+                     .also_for({{0}}));
+  add_over_dims(
+      rows, "sum", [](const Tensor& x, const Shape& dims, bool keepdim) { return sum(x, dims, keepdim); }, total);
+  rows.push_back(of_integers(
+      "sum", DType::i32, [](const Tensor& x) { return sum(x); }, Array(5)));
+  rows.push_back(of_integers(
+      "sum", DType::boolean, [](const Tensor& x) { return sum(x, {1}); }, Array({2}, {2, 2})));
+  rows.push_back(over_all(
+                     "mean", [](const Tensor& x) { return mean(x); }, average)
+                     .also_for({{0}})
+                     .may_give_nan());
+  add_over_dims(
+      rows, "mean", [](const Tensor& x, const Shape& dims, bool keepdim) { return mean(x, dims, keepdim); }, average);
   rows.back().may_give_nan();
   rows.push_back(cumulative("", 1, false));
   rows.push_back(cumulative("reverse", 1, true));
   rows.push_back(cumulative("last", -1, false));
   rows.push_back(cumulative("first, reverse", 0, true));
-  rows.push_back(of_integers("cumsum", DType::i32, [](const Tensor& x) { return cumsum(x, 1); },
-                             Array({2, 3}, {1, 1, 4, -4, 1, 1})));
-  rows.push_back(of_integers("cumsum", DType::boolean, [](const Tensor& x) { return cumsum(x, 0); },
-                             Array({2, 3}, {1, 0, 1, 2, 1, 1})));
+  rows.push_back(of_integers(
+      "cumsum", DType::i32, [](const Tensor& x) { return cumsum(x, 1); }, Array({2, 3}, {1, 1, 4, -4, 1, 1})));
+  rows.push_back(of_integers(
+      "cumsum", DType::boolean, [](const Tensor& x) { return cumsum(x, 0); }, Array({2, 3}, {1, 0, 1, 2, 1, 1})));
 }
 
 void add_variances(std::vector<OpSample>& rows) {
   const auto row = [](const std::string& variant, int64_t correction, bool keepdim) {
     return OpSample("var", variant)
         .in({3, 2, 5})
-        .calls([=](const Tensor& x) { return var(x, {0, 2}, correction, keepdim); })
+        .calls([=](const Tensor& x) {
+          return var(x, {0, 2}, correction, keepdim);
+        })
         .equals([=](const Array& x) {
           return fold(x, {0, 2}, keepdim,
-                        [=](const std::vector<double>& v) { return variance(v, static_cast<double>(correction)); });
+                      [=](const std::vector<double>& v) { return variance(v, static_cast<double>(correction)); });
         })
         .may_give_nan();
   };
@@ -172,15 +195,18 @@ void add_variances(std::vector<OpSample>& rows) {
                      .also_for({{0, 2, 5}})
                      .also_for({{33, 2, 301}})
                      .rejects("var: x is undefined, expected a tensor", [] { var(Tensor(), {0}); })
-                     .rejects("var: dims is 2, expected -2 to 1 for a tensor of rank 2", [] { var(empty({2, 3}), {2}); }));
+                     .rejects("var: dims is 2, expected -2 to 1 for a tensor of rank 2", [] {
+                       var(empty({2, 3}), {2});
+                     }));
   rows.push_back(row("biased, keepdim", 0, true));
   // Nearly constant data: the mean of squares minus the square of the mean would lose every digit.
-  rows.push_back(OpSample("var", "far from zero")
-                     .in({8}, between(1e6, 1e6 + 1), DType::f64)
-                     .calls([](const Tensor& x) { return var(x, {0}); })
-                     .equals([](const Array& x) { return fold(x, [](const std::vector<double>& v) { return variance(v, 1); }); })
-                     .one_dtype()
-                     .units(1e7, 1));
+  rows.push_back(
+      OpSample("var", "far from zero")
+          .in({8}, between(1e6, 1e6 + 1), DType::f64)
+          .calls([](const Tensor& x) { return var(x, {0}); })
+          .equals([](const Array& x) { return fold(x, [](const std::vector<double>& v) { return variance(v, 1); }); })
+          .one_dtype()
+          .units(1e7, 1));
 }
 
 }  // namespace
@@ -193,14 +219,20 @@ std::vector<OpSample> reduction_samples() {
   rows.push_back(OpSample("prod", "with zeros")
                      .in_values({4, 3}, {1, 2, 3, 0, 2, 3, 0, 0, 3, 0, 0, 0}, DType::f64)
                      .calls([](const Tensor& x) { return prod(x, 1); })
-                     .equals([] { return Array({4}, {6, 0, 0, 0}); })
+                     .equals([] {
+                       return Array({4}, {6, 0, 0, 0});
+                     })
                      .gives({DType::f64}));
-  add_over_line(rows, "max", [](const Tensor& x, int64_t dim, bool keepdim) { return max(x, dim, keepdim); }, largest,
-                distinct());
-  add_over_line(rows, "min", [](const Tensor& x, int64_t dim, bool keepdim) { return min(x, dim, keepdim); }, smallest,
-                distinct());
-  rows.push_back(over_all("max", [](const Tensor& x) { return max(x); }, largest, distinct()));
-  rows.push_back(over_all("min", [](const Tensor& x) { return min(x); }, smallest, distinct()));
+  add_over_line(
+      rows, "max", [](const Tensor& x, int64_t dim, bool keepdim) { return max(x, dim, keepdim); }, largest,
+      distinct());
+  add_over_line(
+      rows, "min", [](const Tensor& x, int64_t dim, bool keepdim) { return min(x, dim, keepdim); }, smallest,
+      distinct());
+  rows.push_back(over_all(
+      "max", [](const Tensor& x) { return max(x); }, largest, distinct()));
+  rows.push_back(over_all(
+      "min", [](const Tensor& x) { return min(x); }, smallest, distinct()));
   add_over_line(rows, "argmax", argmax, first_largest, distinct(), {DType::i64});
   add_over_line(rows, "argmin", argmin, first_smallest, distinct(), {DType::i64});
   for (OpSample& row : rows) {
@@ -227,4 +259,4 @@ std::vector<OpSample> reduction_samples() {
   return rows;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -3,7 +3,7 @@
 #include "ops/unary.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 using Function = Tensor (*)(const Tensor&);
@@ -18,8 +18,9 @@ OpSample row(const std::string& name, Function f, double (*reference)(double), c
 }
 
 OpSample floating(const std::string& name, Function f, double (*reference)(double), const Domain& domain = reals()) {
-  return row(name, f, reference, domain)
-      .rejects(name + ": x has dtype i64, expected a floating-point dtype", [f] { f(empty({2}, DType::i64)); });
+  return row(name, f, reference, domain).rejects(name + ": x has dtype i64, expected a floating-point dtype", [f] {
+    f(empty({2}, DType::i64));
+  });
 }
 
 OpSample any_number(const std::string& name, Function f, double (*reference)(double), const Domain& domain = reals()) {
@@ -61,19 +62,26 @@ std::vector<OpSample> unary_samples() {
   const Domain not_half = away_from({-1.5, -0.5, 0.5, 1.5});
   return {
       any_number("neg", neg, [](double x) { return -x; }),
-      any_number("abs", abs, [](double x) { return std::abs(x); }, not_zero),
+      any_number(
+          "abs", abs, [](double x) { return std::abs(x); }, not_zero),
       any_number("sign", sign, sign_of, not_zero),
       any_number("square", square, [](double x) { return x * x; }),
-      floating("sqrt", sqrt, [](double x) { return std::sqrt(x); }, positive),
-      floating("rsqrt", rsqrt, [](double x) { return 1 / std::sqrt(x); }, positive),
-      floating("reciprocal", reciprocal, [](double x) { return 1 / x; }, away_from({0, -0.1, 0.1})),
+      floating(
+          "sqrt", sqrt, [](double x) { return std::sqrt(x); }, positive),
+      floating(
+          "rsqrt", rsqrt, [](double x) { return 1 / std::sqrt(x); }, positive),
+      floating(
+          "reciprocal", reciprocal, [](double x) { return 1 / x; }, away_from({0, -0.1, 0.1})),
       floating("exp", exp, [](double x) { return std::exp(x); }),
       floating("exp2", exp2, [](double x) { return std::exp2(x); }),
       floating("expm1", expm1, [](double x) { return std::expm1(x); }),
       near_zero("expm1", expm1, [](double x) { return std::expm1(x); }),
-      floating("log", log, [](double x) { return std::log(x); }, positive),
-      floating("log2", log2, [](double x) { return std::log2(x); }, positive),
-      floating("log1p", log1p, [](double x) { return std::log1p(x); }, between(-0.8, 3.0)),
+      floating(
+          "log", log, [](double x) { return std::log(x); }, positive),
+      floating(
+          "log2", log2, [](double x) { return std::log2(x); }, positive),
+      floating(
+          "log1p", log1p, [](double x) { return std::log1p(x); }, between(-0.8, 3.0)),
       near_zero("log1p", log1p, [](double x) { return std::log1p(x); }),
       floating("sin", sin, [](double x) { return std::sin(x); }),
       floating("cos", cos, [](double x) { return std::cos(x); }),
@@ -90,14 +98,20 @@ std::vector<OpSample> unary_samples() {
       far_out("silu", silu, silu_of),
       floating("gelu", gelu, gelu_of),
       far_out("gelu", gelu, gelu_of),
-      floating("relu", relu, [](double x) { return x > 0 ? x : 0.0; }, not_zero),
-      floating("floor", floor, [](double x) { return std::floor(x); }, not_whole),
-      floating("ceil", ceil, [](double x) { return std::ceil(x); }, not_whole),
-      floating("round", round, [](double x) { return std::nearbyint(x); }, not_half),
+      floating(
+          "relu", relu, [](double x) { return x > 0 ? x : 0.0; }, not_zero),
+      floating(
+          "floor", floor, [](double x) { return std::floor(x); }, not_whole),
+      floating(
+          "ceil", ceil, [](double x) { return std::ceil(x); }, not_whole),
+      floating(
+          "round", round, [](double x) { return std::nearbyint(x); }, not_half),
       OpSample("round", "halves")
           .in_values({6}, {-2.5, -1.5, -0.5, 0.5, 1.5, 2.5}, DType::f64)
           .calls(round)
-          .equals([] { return Array({6}, {-2, -2, 0, 0, 2, 2}); })
+          .equals([] {
+            return Array({6}, {-2, -2, 0, 0, 2, 2});
+          })
           .gives({DType::f64})
           .one_dtype(),
       OpSample("clamp")
@@ -110,4 +124,4 @@ std::vector<OpSample> unary_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

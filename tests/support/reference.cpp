@@ -6,7 +6,7 @@
 #include <numeric>
 #include <utility>
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 int from_end(int dim, int rank) { return dim < 0 ? dim + rank : dim; }
@@ -136,7 +136,7 @@ Array along(const Array& x, int dim, const std::function<std::vector<double>(con
 }
 
 Array fold(const Array& x, const std::vector<int>& dims, bool keepdim,
-             const std::function<double(const std::vector<double>&)>& f) {
+           const std::function<double(const std::vector<double>&)>& f) {
   Shape kept = x.shape;
   Shape window = Shape::filled(x.shape.rank(), 1);
   for (const int dim : dims) {
@@ -236,4 +236,4 @@ Array softmax_last(const Array& x) {
 double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 double average(const std::vector<double>& values) { return total(values) / static_cast<double>(values.size()); }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -8,7 +8,7 @@
 #include "core/shape.h"
 #include "core/tensor.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 /// A dense row-major array. Bool and integers are kept as doubles too.
 struct Array {
@@ -55,7 +55,7 @@ Array stretch(const Array& x, const Shape& shape);
 Array along(const Array& x, int dim, const std::function<std::vector<double>(const std::vector<double>&)>& f);
 /// f of all elements that differ only in `dims` (negative: from the end). `keepdim` leaves sizes of 1.
 Array fold(const Array& x, const std::vector<int>& dims, bool keepdim,
-             const std::function<double(const std::vector<double>&)>& f);
+           const std::function<double(const std::vector<double>&)>& f);
 /// f of all elements, rank 0.
 Array fold(const Array& x, const std::function<double(const std::vector<double>&)>& f);
 
@@ -71,4 +71,4 @@ Array softmax_last(const Array& x);
 double total(const std::vector<double>& values);
 double average(const std::vector<double>& values);
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test
