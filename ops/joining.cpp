@@ -91,7 +91,10 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
 
 Tensor stack(const std::vector<Tensor>& tensors, int64_t dim) {
   check_some("stack", tensors);
-  const int d = normalize_dim("stack", "dim", dim, tensors[0].rank() + 1);
+  const int rank = tensors[0].rank() + 1;
+  check(dim >= -rank && dim < rank, "stack", "dim is {}, expected -{} to {} for tensors of rank {}", dim, rank,
+        rank - 1, rank - 1);
+  const int d = static_cast<int>(dim < 0 ? dim + rank : dim);
   check_alike("stack", tensors, -1);
   Shape shape = tensors[0].shape();
   shape.insert(d, static_cast<int64_t>(tensors.size()));

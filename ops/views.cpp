@@ -228,7 +228,10 @@ Tensor squeeze(const Tensor& x, int64_t dim) {
 
 Tensor unsqueeze(const Tensor& x, int64_t dim) {
   check_defined("unsqueeze", "x", x);
-  const int d = normalize_dim("unsqueeze", "dim", dim, x.rank() + 1);
+  const int rank = x.rank() + 1;
+  check(dim >= -rank && dim < rank, "unsqueeze", "dim is {}, expected -{} to {} for a tensor of rank {}", dim, rank,
+        x.rank(), x.rank());
+  const int d = static_cast<int>(dim < 0 ? dim + rank : dim);
   Shape shape = x.shape();
   Strides strides = x.strides();
   strides.insert(d, d < x.rank() ? shape[d] * strides[d] : 1);

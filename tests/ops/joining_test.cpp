@@ -54,7 +54,7 @@ TEST_CASE("stack: a new dimension") {
   CHECK(stack({scalar(1), scalar(2)}, 0).shape() == Shape{2});
   CHECK_ERROR(stack({}, 0), "stack: tensors is empty, expected at least one");
   CHECK_ERROR(stack({x, zeros({3})}, 0), "stack: tensors[1] has shape [3], expected [2]");
-  CHECK_ERROR(stack({x}, 2), "stack: dim is 2, expected -2 to 1 for a tensor of rank 2");
+  CHECK_ERROR(stack({x}, 2), "stack: dim is 2, expected -2 to 1 for tensors of rank 1");
 }
 
 TEST_CASE("split: views of consecutive pieces") {

@@ -139,7 +139,7 @@ TEST_CASE("squeeze, unsqueeze: a dimension of size 1 goes and comes") {
   CHECK(unsqueeze(x, 1).is_contiguous());
   CHECK(squeeze(unsqueeze(x, 1), -2).shape() == x.shape());
   CHECK_ERROR(squeeze(x, 1), "squeeze: dimension 1 has size 3, expected 1");
-  CHECK_ERROR(unsqueeze(x, 3), "unsqueeze: dim is 3, expected -3 to 2 for a tensor of rank 3");
+  CHECK_ERROR(unsqueeze(x, 3), "unsqueeze: dim is 3, expected -3 to 2 for a tensor of rank 2");
 }
 
 TEST_CASE("expand: stretches without copying, and sums the gradient back") {
