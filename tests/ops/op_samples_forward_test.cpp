@@ -7,7 +7,7 @@
 #include "autograd/gradcheck.h"
 #include "tests/support/sample_runs.h"
 
-namespace deltatape::test {
+namespace deltatape::testing {
 namespace {
 
 bool always(const OpSample&) { return true; }
@@ -90,4 +90,4 @@ TEST_CASE("op samples: broadcast") {
 }
 
 }  // namespace
-}  // namespace deltatape::test
+}  // namespace deltatape::testing
