@@ -13,8 +13,8 @@ std::vector<Tensor> FunctionContext::saved() const {
   return tensors;
 }
 
-std::vector<Tensor> apply(const std::shared_ptr<const Function>& function, std::span<const Tensor> inputs) {
-  check(function != nullptr, "apply", "function is null");
+std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function, std::span<const Tensor> inputs) {
+  check(function != nullptr, "apply_function", "function is null");
   FunctionContext context;
   std::vector<Tensor> outputs;
   {
@@ -55,8 +55,8 @@ std::vector<Tensor> apply(const std::shared_ptr<const Function>& function, std::
   return outputs;
 }
 
-std::vector<Tensor> apply(const std::shared_ptr<const Function>& function, std::initializer_list<Tensor> inputs) {
-  return apply(function, std::span<const Tensor>(inputs.begin(), inputs.size()));
+std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function, std::initializer_list<Tensor> inputs) {
+  return apply_function(function, std::span<const Tensor>(inputs.begin(), inputs.size()));
 }
 
 }  // namespace deltatape

@@ -20,7 +20,7 @@ class FunctionContext {
   [[nodiscard]] bool needs_grad(size_t input) const { return rule_ == nullptr || rule_->needs_grad(input); }
 
  private:
-  friend std::vector<Tensor> apply(const std::shared_ptr<const class Function>& function,
+  friend std::vector<Tensor> apply_function(const std::shared_ptr<const class Function>& function,
                                    std::span<const Tensor> inputs);
 
   struct Kept {
@@ -45,7 +45,7 @@ class FunctionContext {
 ///         return {3.0 * square(c.saved()[0]) * dy[0]};
 ///       }
 ///     };
-///     Tensor y = apply(std::make_shared<Cube>(), {x})[0];
+///     Tensor y = apply_function(std::make_shared<Cube>(), {x})[0];
 class Function {
  public:
   virtual ~Function() = default;
@@ -59,7 +59,7 @@ class Function {
 };
 
 /// Runs `function` on `inputs` and records it as one op.
-std::vector<Tensor> apply(const std::shared_ptr<const Function>& function, std::span<const Tensor> inputs);
-std::vector<Tensor> apply(const std::shared_ptr<const Function>& function, std::initializer_list<Tensor> inputs);
+std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function, std::span<const Tensor> inputs);
+std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function, std::initializer_list<Tensor> inputs);
 
 }  // namespace deltatape

@@ -19,15 +19,10 @@ struct XtensorWindow {
     for (int d = 0; d < tensor.rank(); ++d) {
       const int64_t size = tensor.shape()[d];
       strides.push_back(size == 1 ? 0 : tensor.strides()[d]);  // xtensor marks dimensions of size 1 by stride 0
-      extent += (size - 1) * tensor.strides()[d];
-    }
-    if (tensor.numel() == 0) {
-      extent = 0;
     }
   }
   std::vector<size_t> shape;
   std::vector<std::ptrdiff_t> strides;
-  int64_t extent = 1;  // elements from the first to the last
 };
 
 }  // namespace detail
@@ -38,7 +33,7 @@ template <class T>
 auto xtensor_view(const Tensor& tensor) {
   const T* data = tensor.data<T>();
   detail::XtensorWindow window(tensor);
-  return xt::adapt(data, static_cast<size_t>(window.extent), xt::no_ownership(), window.shape, window.strides);
+  return xt::adapt(data, static_cast<size_t>(tensor.numel()), xt::no_ownership(), window.shape, window.strides);
 }
 
 /// As above, for writing too: `xtensor_view<float>(t) = xt::sin(e)`. Counts as one in-place change of the tensor.
@@ -46,7 +41,7 @@ template <class T>
 auto xtensor_view(Tensor& tensor) {
   T* data = tensor.mutable_data<T>();
   detail::XtensorWindow window(tensor);
-  return xt::adapt(data, static_cast<size_t>(window.extent), xt::no_ownership(), window.shape, window.strides);
+  return xt::adapt(data, static_cast<size_t>(tensor.numel()), xt::no_ownership(), window.shape, window.strides);
 }
 
 /// A new host tensor with the values of an xtensor expression. Integers of 4 and 8 bytes become i32 and i64.

@@ -23,7 +23,7 @@ struct LogCosh : Function {
   }
 };
 
-Tensor log_cosh(const Tensor& x) { return apply(std::make_shared<LogCosh>(), {x})[0]; }
+Tensor log_cosh(const Tensor& x) { return apply_function(std::make_shared<LogCosh>(), {x})[0]; }
 
 }  // namespace
 

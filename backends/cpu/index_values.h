@@ -17,7 +17,7 @@ inline std::vector<int64_t> checked_indices(std::string_view function, const Ten
   for (size_t i = 0; i < values.size(); ++i) {
     const int64_t value = values[i];
     if (value < 0 || value >= size) [[unlikely]] {
-      check(size > 0, function, "index is {} at position {}, but x is empty along dim", value, i);
+      check(size > 0, function, "index is {} at position {}, but there are no entries along dim", value, i);
       fail(function, "index is {} at position {}, expected 0 to {}", value, i, size - 1);
     }
   }

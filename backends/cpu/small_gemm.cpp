@@ -103,6 +103,19 @@ void panels(int64_t j, int64_t m, int64_t n, int64_t k, MatrixView<T> a, const T
   }
 }
 
+// Sum of the elements of a vector, by halves. (xsimd's hadd is right too, but makes GCC 12 warn inside its intrinsics.)
+template <class T>
+T horizontal_sum(xsimd::batch<T> x) {
+  alignas(64) T parts[kWidest<T>];
+  x.store_aligned(parts);
+  for (int width = kWidest<T> / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) {
+      parts[i] += parts[i + width];
+    }
+  }
+  return parts[0];
+}
+
 // Sum of x[p] y[p].
 template <class T>
 T dot(int64_t k, const T* x, const T* y) {
@@ -120,7 +133,7 @@ T dot(int64_t k, const T* x, const T* y) {
   for (; p + kStep <= k; p += kStep) {
     sums[0] = xsimd::fma(Vector::load_unaligned(x + p), Vector::load_unaligned(y + p), sums[0]);
   }
-  T sum = xsimd::hadd((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  T sum = horizontal_sum<T>((sums[0] + sums[1]) + (sums[2] + sums[3]));
   for (; p < k; ++p) {
     sum += x[p] * y[p];
   }

@@ -35,13 +35,13 @@ struct Inputs {
 struct Options {
   std::optional<double> scale = std::nullopt;  // default K^-1/2
   Gate gate = Gate::none;
-  double lower_bound = -5.0;          // with Gate::lower_bound: < 0
-  bool use_qk_l2norm = false;         // q and k become x / sqrt(x.x + 1e-6)
-  bool use_beta_sigmoid = false;      // beta is a logit
-  bool allow_neg_eigval = false;      // beta = 2 sigmoid(logit); needs use_beta_sigmoid
+  double lower_bound = -5.0;      // with Gate::lower_bound: < 0
+  bool use_qk_l2norm = false;     // q and k become x / sqrt(x.x + 1e-6)
+  bool use_beta_sigmoid = false;  // beta is a logit
+  bool allow_neg_eigval = false;  // beta = 2 sigmoid(logit); needs use_beta_sigmoid
   bool output_final_state = false;
-  bool state_v_first = false;         // states are [N,HV,V,K]
-  int64_t chunk_size = 64;            // 16, 32 or 64; changes results by rounding only
+  bool state_v_first = false;  // states are [N,HV,V,K]
+  int64_t chunk_size = 64;     // 16, 32 or 64; changes results by rounding only
 };
 
 /// `final_state` is undefined unless asked for.

@@ -39,8 +39,8 @@ Tensor input() { return from_vector<double>({0.5, -1.0, 2.0}); }
 }  // namespace
 
 TEST_CASE("Function: first and second derivatives of a user's op") {
-  const auto cube = [](const std::vector<Tensor>& x) { return apply(std::make_shared<Cube>(), x); };
-  const auto both = [](const std::vector<Tensor>& x) { return apply(std::make_shared<ExpAndDouble>(), x); };
+  const auto cube = [](const std::vector<Tensor>& x) { return apply_function(std::make_shared<Cube>(), x); };
+  const auto both = [](const std::vector<Tensor>& x) { return apply_function(std::make_shared<ExpAndDouble>(), x); };
   for (const TensorFunction& f : {TensorFunction(cube), TensorFunction(both)}) {
     const GradcheckReport first = gradcheck(f, {input()});
     CHECK_MESSAGE(first.ok, first.text());
@@ -52,7 +52,7 @@ TEST_CASE("Function: first and second derivatives of a user's op") {
 TEST_CASE("Function: one gradient missing counts as zeros") {
   Tensor x = input();
   x.set_requires_grad();
-  const std::vector<Tensor> y = apply(std::make_shared<ExpAndDouble>(), {x});
+  const std::vector<Tensor> y = apply_function(std::make_shared<ExpAndDouble>(), {x});
   sum(y[1]).backward();
   CHECK(x.grad().to_vector<double>() == std::vector<double>{2.0, 2.0, 2.0});
 }
@@ -61,7 +61,7 @@ TEST_CASE("Function: a saved output makes no reference cycle") {
   Tensor x = input();
   x.set_requires_grad();
   const int64_t before = memory_stats().live_bytes;
-  static_cast<void>(apply(std::make_shared<ExpAndDouble>(), {x}));
+  static_cast<void>(apply_function(std::make_shared<ExpAndDouble>(), {x}));
   CHECK(memory_stats().live_bytes == before);
 }
 
@@ -69,7 +69,7 @@ TEST_CASE("Function: a saved tensor that was modified in place is noticed") {
   Tensor w = input();
   w.set_requires_grad();
   Tensor x = input();
-  const Tensor y = apply(std::make_shared<Cube>(), {w})[0];
+  const Tensor y = apply_function(std::make_shared<Cube>(), {w})[0];
   {
     const NoGradGuard guard;
     fill_(w, 1.0);

@@ -1,0 +1,177 @@
+// Along one dimension: cumulative sums, and the place of the largest or smallest entry.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+#include "backends/cpu/convert_rows.h"
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/lines.h"
+#include "backends/cpu/map_rows.h"
+#include "backends/cpu/row_loop.h"
+
+namespace deltatape::cpu {
+namespace {
+
+constexpr int64_t kColumns = 256;  // lines that are walked side by side
+
+/// Lines that lie side by side in memory are walked together, so that memory is read in order.
+int64_t lines_per_piece(int64_t length) { return std::max<int64_t>(16, 16384 / std::max<int64_t>(1, length)); }
+
+/// `count` lines of `length` elements. Sums are kept in f64 (or i64).
+template <class T>
+void cumsum_lines(const char* from, int64_t from_line, int64_t from_step, ConvertRow load, char* to, int64_t to_line,
+                  int64_t to_step, ConvertRow store, int64_t count, int64_t length) {
+  std::array<T, static_cast<size_t>(kColumns)> sums{};
+  std::array<T, static_cast<size_t>(kColumns)> values;
+  for (int64_t i = 0; i < length; ++i) {
+    load(from + i * from_step, from_line, reinterpret_cast<char*>(values.data()), sizeof(T), count);
+    for (size_t c = 0; c < static_cast<size_t>(count); ++c) {
+      sums[c] += values[c];
+    }
+    store(reinterpret_cast<const char*>(sums.data()), sizeof(T), to + i * to_step, to_line, count);
+  }
+}
+
+/// One line: blocks are converted at a time.
+template <class T>
+void cumsum_line(const char* from, int64_t from_step, ConvertRow load, char* to, int64_t to_step, ConvertRow store,
+                 int64_t length) {
+  constexpr int64_t kBlock = 512;
+  std::array<T, static_cast<size_t>(kBlock)> values;
+  T sum{0};
+  for (int64_t first = 0; first < length; first += kBlock) {
+    const int64_t count = std::min(kBlock, length - first);
+    load(from + first * from_step, from_step, reinterpret_cast<char*>(values.data()), sizeof(T), count);
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+      sum += values[i];
+      values[i] = sum;
+    }
+    store(reinterpret_cast<const char*>(values.data()), sizeof(T), to + first * to_step, to_step, count);
+  }
+}
+
+/// Whether `value` takes the place of `best`: NaN comes before everything, the first before later equals.
+template <class T>
+bool beats(T value, T best, bool largest) {
+  if (value != value) {
+    return best == best;
+  }
+  return largest ? value > best : value < best;
+}
+
+template <class T>
+void arg_reduce_lines(bool largest, const char* from, int64_t from_line, int64_t from_step, ConvertRow load, char* to,
+                      int64_t to_line, int64_t count, int64_t length) {
+  std::array<T, static_cast<size_t>(kColumns)> best;
+  std::array<T, static_cast<size_t>(kColumns)> values;
+  std::array<int64_t, static_cast<size_t>(kColumns)> places{};
+  load(from, from_line, reinterpret_cast<char*>(best.data()), sizeof(T), count);
+  for (int64_t i = 1; i < length; ++i) {
+    load(from + i * from_step, from_line, reinterpret_cast<char*>(values.data()), sizeof(T), count);
+    for (size_t c = 0; c < static_cast<size_t>(count); ++c) {
+      const bool better = beats(values[c], best[c], largest);
+      best[c] = better ? values[c] : best[c];
+      places[c] = better ? i : places[c];
+    }
+  }
+  for (int64_t c = 0; c < count; ++c) {
+    *reinterpret_cast<int64_t*>(to + c * to_line) = places[static_cast<size_t>(c)];
+  }
+}
+
+template <class T>
+int64_t arg_reduce_line(bool largest, const char* from, int64_t from_step, ConvertRow load, int64_t length) {
+  constexpr int64_t kBlock = 512;
+  std::array<T, static_cast<size_t>(kBlock)> values;
+  T best{};
+  int64_t place = 0;
+  for (int64_t first = 0; first < length; first += kBlock) {
+    const int64_t count = std::min(kBlock, length - first);
+    load(from + first * from_step, from_step, reinterpret_cast<char*>(values.data()), sizeof(T), count);
+    for (int64_t i = 0; i < count; ++i) {
+      const T value = values[static_cast<size_t>(i)];
+      if (first + i == 0 || beats(value, best, largest)) {
+        best = value;
+        place = first + i;
+      }
+    }
+  }
+  return place;
+}
+
+/// Whether lines are better walked side by side: their starts are closer together than their elements.
+bool side_by_side(int64_t line_stride, int64_t step, int64_t count) { return count > 1 && line_stride <= step; }
+
+}  // namespace
+
+void CpuBackend::cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) const {
+  if (out.numel() == 0) {
+    return;
+  }
+  const int64_t length = x.shape()[dim];
+  const Tensor x_lines = line_starts(x, dim);
+  const Tensor out_lines = line_starts(out, dim);
+  const RowLoop<2> loop({&out_lines, &x_lines});
+  const auto lines = loop.row_strides();
+  const int64_t to_step = byte_stride(out, dim);
+  const int64_t from_step = byte_stride(x, dim);
+  // From the end: the same walk, started at the last element with negative steps.
+  const int64_t sign = reverse ? -1 : 1;
+  const int64_t start = reverse ? length - 1 : 0;
+  const auto walk = [&](auto tag) {
+    using T = decltype(tag);
+    const ConvertRow load = convert_row(x.dtype(), dtype_of<T>);
+    const ConvertRow store = convert_row(dtype_of<T>, out.dtype());
+    loop.run(
+        [&](const std::array<char*, 2>& at, int64_t count) {
+          char* to = at[0] + start * to_step;
+          const char* from = at[1] + start * from_step;
+          if (side_by_side(lines[1], from_step, count)) {
+            for (int64_t c = 0; c < count; c += kColumns) {
+              cumsum_lines<T>(from + c * lines[1], lines[1], sign * from_step, load, to + c * lines[0], lines[0],
+                              sign * to_step, store, std::min(kColumns, count - c), length);
+            }
+            return;
+          }
+          for (int64_t c = 0; c < count; ++c) {
+            cumsum_line<T>(from + c * lines[1], sign * from_step, load, to + c * lines[0], sign * to_step, store,
+                           length);
+          }
+        },
+        length, lines_per_piece(length));
+  };
+  is_floating(x.dtype()) ? walk(double{}) : walk(int64_t{});
+}
+
+void CpuBackend::arg_reduce(bool largest, const Tensor& x, int dim, const Tensor& out) const {
+  if (out.numel() == 0) {
+    return;
+  }
+  const int64_t length = x.shape()[dim];
+  const Tensor x_lines = line_starts(x, dim);
+  const RowLoop<2> loop({&out, &x_lines});
+  const auto lines = loop.row_strides();
+  const int64_t step = byte_stride(x, dim);
+  visit_compute_type(x.dtype(), [&](auto tag) {
+    using T = decltype(tag);
+    const ConvertRow load = convert_row(x.dtype(), dtype_of<T>);
+    loop.run(
+        [&](const std::array<char*, 2>& at, int64_t count) {
+          if (side_by_side(lines[1], step, count)) {
+            for (int64_t c = 0; c < count; c += kColumns) {
+              arg_reduce_lines<T>(largest, at[1] + c * lines[1], lines[1], step, load, at[0] + c * lines[0], lines[0],
+                                  std::min(kColumns, count - c), length);
+            }
+            return;
+          }
+          for (int64_t c = 0; c < count; ++c) {
+            *reinterpret_cast<int64_t*>(at[0] + c * lines[0]) =
+                arg_reduce_line<T>(largest, at[1] + c * lines[1], step, load, length);
+          }
+        },
+        length, lines_per_piece(length));
+  });
+}
+
+}  // namespace deltatape::cpu

@@ -1,0 +1,206 @@
+// Vec<T>: one SIMD register of f32 or f64. It is xsimd's batch, with its mathematical functions put right where those
+// of xsimd 8.1 lose digits or go wrong at the ends of the range. elementwise_functions.h works on it.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <xsimd/xsimd.hpp>
+
+#ifdef __GNUC__
+// GCC 12 takes its own AVX-512 intrinsics, inlined here, for uses of uninitialised registers.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+namespace deltatape::cpu {
+
+template <class T>
+struct Vec {
+  using Batch = xsimd::batch<T>;
+  using Mask = xsimd::batch_bool<T>;
+  static constexpr int64_t kSize = static_cast<int64_t>(Batch::size);
+
+  Batch batch;
+
+  Vec() = default;
+  explicit Vec(Batch value) : batch(value) {}
+  /// All lanes equal to `value` rounded to T.
+  explicit Vec(double value) : batch(static_cast<T>(value)) {}
+
+  static Vec load(const T* from) { return Vec(Batch::load_unaligned(from)); }
+  void store(T* to) const { batch.store_unaligned(to); }
+  /// The first `count` < kSize lanes; the others are 0. The same functions then run on rests of rows, so that a result
+  /// does not depend on where in a tensor its element stands.
+  static Vec load_part(const T* from, int64_t count) {
+    alignas(64) T lanes[static_cast<size_t>(kSize)] = {};
+    std::memcpy(lanes, from, static_cast<size_t>(count) * sizeof(T));
+    return Vec(Batch::load_aligned(lanes));
+  }
+  void store_part(T* to, int64_t count) const {
+    alignas(64) T lanes[static_cast<size_t>(kSize)];
+    batch.store_aligned(lanes);
+    std::memcpy(to, lanes, static_cast<size_t>(count) * sizeof(T));
+  }
+
+  friend Vec operator+(Vec a, Vec b) { return Vec(a.batch + b.batch); }
+  friend Vec operator-(Vec a, Vec b) { return Vec(a.batch - b.batch); }
+  friend Vec operator*(Vec a, Vec b) { return Vec(a.batch * b.batch); }
+  friend Vec operator/(Vec a, Vec b) { return Vec(a.batch / b.batch); }
+  friend Vec operator-(Vec a) { return Vec(Batch(T{-0.0}) - a.batch); }  // xsimd's own makes 0 of 0, not -0
+  friend Mask operator==(Vec a, Vec b) { return a.batch == b.batch; }
+  friend Mask operator!=(Vec a, Vec b) { return a.batch != b.batch; }
+  friend Mask operator<(Vec a, Vec b) { return a.batch < b.batch; }
+  friend Mask operator<=(Vec a, Vec b) { return a.batch <= b.batch; }
+  friend Mask operator>(Vec a, Vec b) { return a.batch > b.batch; }
+  friend Mask operator>=(Vec a, Vec b) { return a.batch >= b.batch; }
+  friend Vec select(Mask condition, Vec a, Vec b) { return Vec(xsimd::select(condition, a.batch, b.batch)); }
+  friend Vec abs(Vec x) { return Vec(xsimd::abs(x.batch)); }
+  friend Vec sqrt(Vec x) { return Vec(xsimd::sqrt(x.batch)); }
+  friend Vec floor(Vec x) { return Vec(xsimd::floor(x.batch)); }
+  friend Vec ceil(Vec x) { return Vec(xsimd::ceil(x.batch)); }
+  friend Vec round_to_even(Vec x) { return Vec(xsimd::nearbyint(x.batch)); }
+  friend Vec sin(Vec x) { return Vec(xsimd::sin(x.batch)); }
+  friend Vec cos(Vec x) { return Vec(xsimd::cos(x.batch)); }
+  friend Vec tanh(Vec x) { return Vec(xsimd::tanh(x.batch)); }
+};
+
+/// f(lane) for every lane, with the standard library's functions.
+template <class T, class F>
+Vec<T> for_each_lane(Vec<T> x, F f) {
+  alignas(64) T lanes[static_cast<size_t>(Vec<T>::kSize)];
+  x.batch.store_aligned(lanes);
+  for (T& lane : lanes) {
+    lane = f(lane);
+  }
+  return Vec<T>::load(lanes);
+}
+
+namespace detail {
+/// Where |x| makes exp(x) or exp2(x) leave the range of normal numbers: xsimd gives infinity a little too early, and 0
+/// for subnormal results. Beyond `end` the result is 0 or infinity.
+template <class T>
+struct ExpRange;
+template <>
+struct ExpRange<float> {
+  static constexpr double exp_begin = 87.0, exp_end = 104.0, exp2_begin = 125.5, exp2_end = 150.5;
+};
+template <>
+struct ExpRange<double> {
+  static constexpr double exp_begin = 707.0, exp_end = 746.0, exp2_begin = 1021.0, exp2_end = 1076.0;
+};
+}  // namespace detail
+
+template <class T>
+Vec<T> exp(Vec<T> x) {
+  using Range = detail::ExpRange<T>;
+  const auto y = Vec<T>(xsimd::exp(x.batch));
+  const Vec<T> size = abs(x);
+  const auto at_the_end = (size > Vec<T>(Range::exp_begin)) & (size < Vec<T>(Range::exp_end));
+  if (xsimd::any(at_the_end)) [[unlikely]] {
+    const auto half = Vec<T>(xsimd::exp((x * Vec<T>(0.5)).batch));
+    return select(at_the_end, half * half, y);
+  }
+  return y;
+}
+
+template <class T>
+Vec<T> exp2(Vec<T> x) {
+  using Range = detail::ExpRange<T>;
+  const auto y = Vec<T>(xsimd::exp2(x.batch));
+  const Vec<T> size = abs(x);
+  const auto at_the_end = (size > Vec<T>(Range::exp2_begin)) & (size < Vec<T>(Range::exp2_end));
+  if (xsimd::any(at_the_end)) [[unlikely]] {
+    const auto half = Vec<T>(xsimd::exp2((x * Vec<T>(0.5)).batch));
+    return select(at_the_end, half * half, y);
+  }
+  return y;
+}
+
+template <class T>
+Vec<T> expm1(Vec<T> x) {
+  const auto y = select(x == Vec<T>(0.0), x, Vec<T>(xsimd::expm1(x.batch)));  // xsimd makes 0 of -0
+  const auto large = x > Vec<T>(detail::ExpRange<T>::exp_begin);
+  if (xsimd::any(large)) [[unlikely]] {
+    return select(large, exp(x), y);
+  }
+  return y;
+}
+
+/// xsimd's logarithms of subnormal numbers are wrong in f64: those lanes are computed one by one.
+template <class T, class F>
+Vec<T> mend_subnormals(Vec<T> x, Vec<T> y, F f) {
+  const auto subnormal = (x > Vec<T>(0.0)) & (x < Vec<T>(static_cast<double>(std::numeric_limits<T>::min())));
+  if (xsimd::any(subnormal)) [[unlikely]] {
+    return select(subnormal, for_each_lane(x, f), y);
+  }
+  return y;
+}
+template <class T>
+Vec<T> log(Vec<T> x) {
+  return mend_subnormals(x, Vec<T>(xsimd::log(x.batch)), [](T lane) { return std::log(lane); });
+}
+template <class T>
+Vec<T> log2(Vec<T> x) {
+  return mend_subnormals(x, Vec<T>(xsimd::log2(x.batch)), [](T lane) { return std::log2(lane); });
+}
+template <class T>
+Vec<T> log1p(Vec<T> x) {
+  return select(x == Vec<T>(0.0), x, Vec<T>(xsimd::log1p(x.batch)));  // xsimd makes 0 of -0
+}
+
+/// xsimd's erf and erfc are single-precision polynomials at heart: 70 and 10^5 ulp off in f64.
+template <class T>
+Vec<T> erf(Vec<T> x) {
+  if constexpr (std::is_same_v<T, double>) {
+    return for_each_lane(x, [](T lane) { return std::erf(lane); });
+  } else {
+    return Vec<T>(xsimd::erf(x.batch));
+  }
+}
+template <class T>
+Vec<T> erfc(Vec<T> x) {
+  if constexpr (std::is_same_v<T, double>) {
+    return for_each_lane(x, [](T lane) { return std::erfc(lane); });
+  } else {
+    return abs(Vec<T>(xsimd::erfc(x.batch)));  // xsimd's has -0 for large x
+  }
+}
+
+/// xsimd's pow is exp(y log x), 70 ulp off, and wrong for infinities.
+template <class T>
+Vec<T> pow(Vec<T> x, Vec<T> y) {
+  alignas(64) T bases[static_cast<size_t>(Vec<T>::kSize)];
+  alignas(64) T exponents[static_cast<size_t>(Vec<T>::kSize)];
+  x.batch.store_aligned(bases);
+  y.batch.store_aligned(exponents);
+  for (size_t i = 0; i < static_cast<size_t>(Vec<T>::kSize); ++i) {
+    bases[i] = std::pow(bases[i], exponents[i]);
+  }
+  return Vec<T>::load(bases);
+}
+
+/// The lanes' sum, in f64: adjacent lanes first, then pairs of pairs.
+template <class T>
+double sum_of_lanes(Vec<T> x) {
+  alignas(64) T lanes[static_cast<size_t>(Vec<T>::kSize)];
+  x.batch.store_aligned(lanes);
+  double sums[static_cast<size_t>(Vec<T>::kSize)];
+  for (size_t i = 0; i < static_cast<size_t>(Vec<T>::kSize); ++i) {
+    sums[i] = static_cast<double>(lanes[i]);
+  }
+  for (size_t width = static_cast<size_t>(Vec<T>::kSize) / 2; width > 0; width /= 2) {
+    for (size_t i = 0; i < width; ++i) {
+      sums[i] += sums[i + width];
+    }
+  }
+  return sums[0];
+}
+
+}  // namespace deltatape::cpu
+
+#ifdef __GNUC__
+#pragma GCC diagnostic pop
+#endif

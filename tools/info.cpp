@@ -1,0 +1,76 @@
+// deltatape info: what this build and this machine have.
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <memory>
+#include <thread>
+
+#include "core/device.h"
+#include "core/version.h"
+#include "tools/command.h"
+#include "tools/table.h"
+
+// Declared here: OpenBLAS' own header clashes with the one that xtensor-blas ships.
+extern "C" char* openblas_get_config();
+
+namespace deltatape::tools {
+namespace {
+
+const char* compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#elif defined(__GNUC__)
+  return "gcc " __VERSION__;
+#else
+  return "unknown";
+#endif
+}
+
+// Of the instruction set that this build was compiled for.
+int64_t vector_bits() {
+#if defined(__AVX512F__)
+  return 512;
+#elif defined(__AVX__)
+  return 256;
+#else
+  return 128;
+#endif
+}
+
+int run_info(const std::string& json) {
+  if (!json.empty()) {
+    check_writable("--json", json);
+  }
+  const std::string no_cuda = cuda_unavailable_reason();
+  auto devices = nlohmann::ordered_json::array({"cpu"});
+  if (no_cuda.empty()) {
+    devices.push_back("cuda");
+  }
+  const nlohmann::ordered_json info = {{"version", version()},
+                                       {"compiler", compiler()},
+                                       {"blas", openblas_get_config()},
+                                       {"vector_bits", vector_bits()},
+                                       {"threads", omp_get_max_threads()},
+                                       {"processors", std::thread::hardware_concurrency()},
+                                       {"cuda", no_cuda.empty() ? "yes" : "no: " + no_cuda},
+                                       {"devices", devices}};
+  for (const auto& [key, value] : info.items()) {
+    fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  if (!json.empty()) {
+    write_json(json, info);
+  }
+  return kFine;
+}
+
+}  // namespace
+
+void add_info(CLI::App& program, Action& action) {
+  CLI::App& app = *program.add_subcommand("info", "What this build and this machine have");
+  auto json = std::make_shared<std::string>();
+  app.add_option("--json", *json, "Write the same as JSON")->type_name("FILE");
+  app.footer("Example:\n  deltatape info --json info.json");
+  app.callback([&action, json] { action = [json] { return run_info(*json); }; });
+}
+
+}  // namespace deltatape::tools

@@ -1,0 +1,104 @@
+// The `deltatape` program: one subcommand per file of this folder. docs/command.md describes them all.
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+
+#include "core/error.h"
+#include "core/version.h"
+#include "tools/command.h"
+
+namespace deltatape::tools {
+namespace {
+
+// Errors are one line, whatever their message holds.
+int report(const std::string& prefix, std::string message, int exit_code) {
+  while (!message.empty() && message.back() == '\n') {
+    message.pop_back();
+  }
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  fmt::print(stderr, "{}: {}\n", prefix, message);
+  return exit_code;
+}
+
+// The subcommand in use, or the program itself before one is known.
+CLI::App& chosen(CLI::App& program) {
+  const auto used = program.get_subcommands();
+  return used.empty() ? program : *used.front();
+}
+
+std::string full_name(CLI::App& program) {
+  CLI::App& app = chosen(program);
+  return &app == &program ? program.get_name() : program.get_name() + " " + app.get_name();
+}
+
+bool has_subcommand(const CLI::App& program, const std::string& name) {
+  const auto commands = program.get_subcommands({});
+  return std::any_of(commands.begin(), commands.end(),
+                     [&](const CLI::App* command) { return command->get_name() == name; });
+}
+
+std::string subcommand_names(const CLI::App& program) {
+  std::string names;
+  for (const CLI::App* command : program.get_subcommands({})) {
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  return names;
+}
+
+int run(int argc, char** argv) {
+  CLI::App program("Kimi Delta Attention on a small tape: train models, run them, check their gradients.", "deltatape");
+  program.set_version_flag("--version", std::string(version()));
+  program.footer(
+      "Exit codes: 0 fine, 1 a check or a run failed, 2 wrong input.\n\n"
+      "Example:\n  deltatape train --text README.md --out run\n  deltatape generate --model run --prompt 'The '\n"
+      "  deltatape train --help");
+  Action action;
+  add_train(program, action);
+  add_generate(program, action);
+  add_model(program, action);
+  add_gradcheck(program, action);
+  add_info(program, action);
+
+  if (argc < 2) {
+    return report(program.get_name(), "no subcommand, expected one of " + subcommand_names(program), kWrongInput);
+  }
+  const std::string first = argv[1];
+  if (!first.empty() && first.front() != '-' && !has_subcommand(program, first)) {
+    return report(program.get_name(),
+                  "'" + first + "' is not a subcommand, expected one of " + subcommand_names(program), kWrongInput);
+  }
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    fmt::print("{}", chosen(program).help(chosen(program).get_parent() == nullptr ? "" : program.get_name()));
+    return kFine;
+  } catch (const CLI::CallForVersion&) {
+    fmt::print("{}\n", version());
+    return kFine;
+  } catch (const CLI::ParseError& error) {
+    return report(full_name(program), error.what(), kWrongInput);
+  }
+  if (!action) {
+    return report(program.get_name(), "no subcommand, expected one of " + subcommand_names(program), kWrongInput);
+  }
+  try {
+    return action();
+  } catch (const Error& error) {
+    return report(full_name(program), error.what(), kWrongInput);
+  } catch (const std::exception& error) {
+    return report(full_name(program), error.what(), kFailed);
+  }
+}
+
+}  // namespace
+}  // namespace deltatape::tools
+
+int main(int argc, char** argv) {
+  // Results go to stdout, everything else to stderr.
+  spdlog::set_default_logger(spdlog::stderr_color_mt("deltatape"));
+  spdlog::set_pattern("%^%l%$: %v");
+  return deltatape::tools::run(argc, argv);
+}
