@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 const double kNan = std::nan("");
@@ -120,4 +120,4 @@ TEST_CASE("check_close: a difference fails the test" * doctest::should_fail()) {
 TEST_CASE("check_close: an equal tensor passes") { check_close("x", row({1, 2}), row({1, 2}), exactly()); }
 
 }  // namespace
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -11,7 +11,7 @@
 #include "tests/support/declarations.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 // Functions of ops/*.h without a sample, and why.
@@ -139,4 +139,4 @@ void outside(int);
 }
 
 }  // namespace
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -4,7 +4,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/sample_runs.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 TEST_CASE("op samples: bad input") {
@@ -17,4 +17,4 @@ TEST_CASE("op samples: bad input") {
 }
 
 }  // namespace
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

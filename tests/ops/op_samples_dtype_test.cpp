@@ -4,7 +4,7 @@
 
 #include "tests/support/sample_runs.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 // The gradients from the same inputs and upstream gradients in f64, rounded to the dtypes of `inputs`.
@@ -80,4 +80,4 @@ TEST_CASE("op samples: promotion") {
 }
 
 }  // namespace
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

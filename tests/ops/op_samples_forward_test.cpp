@@ -7,7 +7,7 @@
 #include "autograd/gradcheck.h"
 #include "tests/support/sample_runs.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 bool always(const OpSample&) { return true; }
@@ -90,4 +90,4 @@ TEST_CASE("op samples: broadcast") {
 }
 
 }  // namespace
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -4,7 +4,7 @@
 #include "autograd/gradcheck.h"
 #include "tests/support/sample_runs.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 TEST_CASE("op samples: gradcheck") {
@@ -26,4 +26,4 @@ TEST_CASE("op samples: gradgradcheck") {
 }
 
 }  // namespace
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

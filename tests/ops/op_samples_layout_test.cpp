@@ -6,7 +6,7 @@
 #include "tests/support/layouts.h"
 #include "tests/support/sample_runs.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 bool has_inputs(const OpSample& sample) { return !sample.inputs.empty(); }
@@ -133,4 +133,4 @@ TEST_CASE("op samples: cuda") {
 }
 
 }  // namespace
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

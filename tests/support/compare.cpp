@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -142,4 +142,4 @@ void check_close(const Label& label, const Tensor& actual, const Array& expected
   report(label, compare(actual, expected, dtype, tolerance));
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

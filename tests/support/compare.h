@@ -10,7 +10,7 @@
 #include "core/tensor.h"
 #include "tests/support/reference.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 /// How far element i may be from e_i: absolute + relative |e_i| + of_largest max_j |e_j| (over finite e_j).
 struct Tolerance {
@@ -57,4 +57,4 @@ void check_close(const Label& label, const Tensor& actual, const Tensor& expecte
 void check_close(const Label& label, const Tensor& actual, const Array& expected, DType dtype,
                  const Tolerance& tolerance);
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -3,7 +3,7 @@
 #include <cctype>
 #include <regex>
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 std::string without_comments_and_directives(std::string_view header) {
@@ -72,8 +72,8 @@ std::set<std::string> declared_functions(std::string_view header, std::string_vi
 }
 
 std::set<std::string> included_files(std::string_view header, std::string_view folder) {
-  const std::regex include(R"(#include\s+"()" + std::string(folder) + R"(/[^"]+)") ");
-      const std::string text(header);
+  const std::regex include("#include\\s+\"(" + std::string(folder) + "/[^\"]+)\"");
+  const std::string text(header);
   std::set<std::string> files;
   for (std::sregex_iterator match(text.begin(), text.end(), include); match != std::sregex_iterator(); ++match) {
     files.insert((*match)[1].str());
@@ -81,4 +81,4 @@ std::set<std::string> included_files(std::string_view header, std::string_view f
   return files;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

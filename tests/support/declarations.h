@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 /// Names of the functions that `header` declares directly in namespace `space` (as written: `deltatape::kda`),
 /// operators as `operator+`. Members of classes and nested namespaces do not count.
@@ -14,4 +14,4 @@ std::set<std::string> declared_functions(std::string_view header, std::string_vi
 /// The files that `header` includes as `#include "folder/..."`.
 std::set<std::string> included_files(std::string_view header, std::string_view folder);
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 /// The message of the Error that `call` throws; a note when it throws none.
 template <class F>
@@ -20,8 +20,8 @@ std::string error_of(F&& call) {
   return "(no Error was thrown)";
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test
 
 // A macro, so that a failure reports the caller's line.
 #define CHECK_ERROR(expression, message) \
-  CHECK(deltatape::testing::error_of([&] { static_cast<void>(expression); }) == std::string(message))
+  CHECK(deltatape::test::error_of([&] { static_cast<void>(expression); }) == std::string(message))

@@ -4,7 +4,7 @@
 
 #include "tests/support/reference.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 // Sizes of the block that holds the elements, and where in it they are.
@@ -95,4 +95,4 @@ Tensor repeated_along(const Tensor& x, int dim) {
 
 Tensor dense_copy(const Tensor& x) { return to_tensor(to_array(x), x.dtype()); }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

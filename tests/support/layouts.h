@@ -6,7 +6,7 @@
 
 #include "core/tensor.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 enum class Layout {
   transposed,  // the first dimension is the fastest
@@ -24,4 +24,4 @@ Tensor repeated_along(const Tensor& x, int dim);
 /// A dense copy.
 Tensor dense_copy(const Tensor& x);
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

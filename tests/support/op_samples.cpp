@@ -1,6 +1,6 @@
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 const std::vector<OpSample>& op_samples() {
   static const std::vector<OpSample> samples = [] {
@@ -17,4 +17,4 @@ const std::vector<OpSample>& op_samples() {
   return samples;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -13,7 +13,7 @@
 #include "core/tensor.h"
 #include "tests/support/reference.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 using Tensors = std::vector<Tensor>;
 
@@ -195,4 +195,4 @@ std::vector<OpSample> sequence_samples();  // convolution and attention
 std::vector<OpSample> random_samples();
 std::vector<OpSample> inplace_samples();
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -4,7 +4,7 @@
 #include "ops/arithmetic.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 using Function = Tensor (*)(const Tensor&, const Tensor&);
@@ -148,4 +148,4 @@ std::vector<OpSample> arithmetic_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

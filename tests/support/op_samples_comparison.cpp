@@ -4,7 +4,7 @@
 #include "ops/comparison.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 using Function = Tensor (*)(const Tensor&, const Tensor&);
@@ -132,4 +132,4 @@ std::vector<OpSample> comparison_samples() {
   return rows;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -2,7 +2,7 @@
 #include "ops/creation.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 const TensorOptions kF64{DType::f64, Device::cpu()};
@@ -142,4 +142,4 @@ std::vector<OpSample> convert_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

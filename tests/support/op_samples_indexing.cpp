@@ -4,7 +4,7 @@
 #include "ops/indexing.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 int64_t as_index(double value) { return static_cast<int64_t>(value); }
@@ -227,4 +227,4 @@ std::vector<OpSample> indexing_samples() {
   return rows;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

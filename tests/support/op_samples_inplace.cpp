@@ -2,7 +2,7 @@
 #include "ops/inplace.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 // Changes a copy of the first input; with a second, that is the operand.
@@ -115,4 +115,4 @@ std::vector<OpSample> inplace_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -1,7 +1,7 @@
 #include "ops/joining.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 // The arrays one after another along `dim`.
@@ -144,4 +144,4 @@ std::vector<OpSample> joining_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

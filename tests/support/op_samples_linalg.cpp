@@ -1,7 +1,7 @@
 #include "ops/linalg.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 OpSample matmul_row(const std::string& variant, const Shape& a, const Shape& b) {
@@ -170,4 +170,4 @@ std::vector<OpSample> linalg_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -3,7 +3,7 @@
 #include "ops/norm.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 constexpr double kEps = 0.01;  // large enough to be seen
@@ -129,4 +129,4 @@ std::vector<OpSample> norm_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -4,7 +4,7 @@
 #include "ops/random.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 constexpr uint64_t kSeed = 0x0123456789abcdef;
@@ -138,4 +138,4 @@ std::vector<OpSample> random_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -5,7 +5,7 @@
 #include "ops/reduction.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 using Summary = double (*)(const std::vector<double>&);
@@ -259,4 +259,4 @@ std::vector<OpSample> reduction_samples() {
   return rows;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -5,7 +5,7 @@
 #include "ops/convolution.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 // `starts[t]`: the first step of t's sequence; empty: 0.
@@ -169,4 +169,4 @@ std::vector<OpSample> sequence_samples() {
   return rows;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

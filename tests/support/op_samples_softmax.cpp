@@ -4,7 +4,7 @@
 #include "ops/softmax.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 std::vector<double> probabilities(const std::vector<double>& line) {
@@ -121,4 +121,4 @@ std::vector<OpSample> softmax_samples() {
   return rows;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

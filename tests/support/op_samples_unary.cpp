@@ -3,7 +3,7 @@
 #include "ops/unary.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 using Function = Tensor (*)(const Tensor&);
@@ -124,4 +124,4 @@ std::vector<OpSample> unary_samples() {
   };
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -1,7 +1,7 @@
 #include "ops/views.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 // x's entries start, start + step, ... along `dim`, `count` of them.
@@ -294,4 +294,4 @@ std::vector<OpSample> view_samples() {
   return rows;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 Array random_array(const Shape& shape, uint64_t seed, double low, double high) {
   std::mt19937_64 source(seed);
@@ -18,4 +18,4 @@ Tensor random_indices(const Shape& shape, uint64_t seed, int64_t bound, DType dt
   return to_tensor(map(values, [](double value) { return std::floor(value); }), dtype);
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

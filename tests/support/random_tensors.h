@@ -8,7 +8,7 @@
 #include "core/tensor.h"
 #include "tests/support/reference.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 /// Uniform in [0, 1) with 53 bits.
 inline double uniform(std::mt19937_64& source) { return static_cast<double>(source() >> 11) * 0x1p-53; }
@@ -20,4 +20,4 @@ Tensor random_tensor(const Shape& shape, uint64_t seed, DType dtype = DType::f64
 /// Integers in [0, bound).
 Tensor random_indices(const Shape& shape, uint64_t seed, int64_t bound, DType dtype = DType::i64);
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <utility>
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 int from_end(int dim, int rank) { return dim < 0 ? dim + rank : dim; }
@@ -236,4 +236,4 @@ Array softmax_last(const Array& x) {
 double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 double average(const std::vector<double>& values) { return total(values) / static_cast<double>(values.size()); }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -8,7 +8,7 @@
 #include "core/shape.h"
 #include "core/tensor.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 /// A dense row-major array. Bool and integers are kept as doubles too.
 struct Array {
@@ -71,4 +71,4 @@ Array softmax_last(const Array& x);
 double total(const std::vector<double>& values);
 double average(const std::vector<double>& values);
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -10,7 +10,7 @@
 #include "autograd/backward.h"
 #include "tests/support/random_tensors.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 bool near_a_kink(double value, const std::vector<double>& kinks) {
@@ -211,4 +211,4 @@ void for_each_sample(std::string_view kind, const std::function<bool(const OpSam
   REQUIRE(rows > 0);
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

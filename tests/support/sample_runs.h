@@ -8,7 +8,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/op_samples.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 /// The seed of a row's inputs: a hash of its name, so that a new row changes no other row's numbers.
 uint64_t seed_of(const OpSample& sample);
@@ -46,4 +46,4 @@ void check_same_run(std::string_view what, const OpSample& sample, const Run& ac
 void for_each_sample(std::string_view kind, const std::function<bool(const OpSample&)>& wanted,
                      const std::function<void(const OpSample&)>& check);
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test
