@@ -41,10 +41,12 @@ std::string cuda_unavailable_reason();
 
 }  // namespace deltatape
 
+// Written with what fmt/core.h has: fmt's own string formatter would pull in fmt/format.h everywhere.
 template <>
-struct fmt::formatter<deltatape::Device> : fmt::formatter<std::string> {
+struct fmt::formatter<deltatape::Device> {
+  constexpr auto parse(fmt::format_parse_context& context) const { return context.begin(); }
   template <class Context>
   auto format(deltatape::Device device, Context& context) const {
-    return fmt::formatter<std::string>::format(deltatape::to_string(device), context);
+    return fmt::format_to(context.out(), "{}", deltatape::to_string(device));
   }
 };

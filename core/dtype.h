@@ -116,10 +116,12 @@ decltype(auto) visit_dtype(DType dtype, F&& f) {
 
 }  // namespace deltatape
 
+// Written with what fmt/core.h has: fmt's own string formatter would pull in fmt/format.h everywhere.
 template <>
-struct fmt::formatter<deltatape::DType> : fmt::formatter<std::string_view> {
+struct fmt::formatter<deltatape::DType> {
+  constexpr auto parse(fmt::format_parse_context& context) const { return context.begin(); }
   template <class Context>
   auto format(deltatape::DType dtype, Context& context) const {
-    return fmt::formatter<std::string_view>::format(deltatape::to_string(dtype), context);
+    return fmt::format_to(context.out(), "{}", deltatape::to_string(dtype));
   }
 };
