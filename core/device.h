@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <ostream>
 #include <string>
@@ -42,9 +43,11 @@ std::string cuda_unavailable_reason();
 }  // namespace deltatape
 
 template <>
-struct fmt::formatter<deltatape::Device> : fmt::formatter<std::string> {
+struct fmt::formatter<deltatape::Device> {
+  static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(deltatape::Device device, Context& context) const {
-    return fmt::formatter<std::string>::format(deltatape::to_string(device), context);
+    const auto text = deltatape::to_string(device);
+    return std::copy(text.begin(), text.end(), context.out());
   }
 };

@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -117,9 +118,11 @@ decltype(auto) visit_dtype(DType dtype, F&& f) {
 }  // namespace deltatape
 
 template <>
-struct fmt::formatter<deltatape::DType> : fmt::formatter<std::string_view> {
+struct fmt::formatter<deltatape::DType> {
+  static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(deltatape::DType dtype, Context& context) const {
-    return fmt::formatter<std::string_view>::format(deltatape::to_string(dtype), context);
+    const auto text = deltatape::to_string(dtype);
+    return std::copy(text.begin(), text.end(), context.out());
   }
 };

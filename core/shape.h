@@ -76,9 +76,11 @@ int normalize_dim(std::string_view function, std::string_view argument, int64_t 
 }  // namespace deltatape
 
 template <>
-struct fmt::formatter<deltatape::Shape> : fmt::formatter<std::string> {
+struct fmt::formatter<deltatape::Shape> {
+  static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(const deltatape::Shape& shape, Context& context) const {
-    return fmt::formatter<std::string>::format(deltatape::to_string(shape), context);
+    const auto text = deltatape::to_string(shape);
+    return std::copy(text.begin(), text.end(), context.out());
   }
 };
