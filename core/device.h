@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <ostream>
 #include <string>
@@ -41,12 +42,12 @@ std::string cuda_unavailable_reason();
 
 }  // namespace deltatape
 
-// Written with what fmt/core.h has: fmt's own string formatter would pull in fmt/format.h everywhere.
 template <>
 struct fmt::formatter<deltatape::Device> {
-  constexpr auto parse(fmt::format_parse_context& context) const { return context.begin(); }
+  static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(deltatape::Device device, Context& context) const {
-    return fmt::format_to(context.out(), "{}", deltatape::to_string(device));
+    const auto text = deltatape::to_string(device);
+    return std::copy(text.begin(), text.end(), context.out());
   }
 };

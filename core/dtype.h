@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -116,12 +117,12 @@ decltype(auto) visit_dtype(DType dtype, F&& f) {
 
 }  // namespace deltatape
 
-// Written with what fmt/core.h has: fmt's own string formatter would pull in fmt/format.h everywhere.
 template <>
 struct fmt::formatter<deltatape::DType> {
-  constexpr auto parse(fmt::format_parse_context& context) const { return context.begin(); }
+  static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(deltatape::DType dtype, Context& context) const {
-    return fmt::format_to(context.out(), "{}", deltatape::to_string(dtype));
+    const auto text = deltatape::to_string(dtype);
+    return std::copy(text.begin(), text.end(), context.out());
   }
 };

@@ -75,12 +75,12 @@ int normalize_dim(std::string_view function, std::string_view argument, int64_t 
 
 }  // namespace deltatape
 
-// Written with what fmt/core.h has: fmt's own string formatter would pull in fmt/format.h everywhere.
 template <>
 struct fmt::formatter<deltatape::Shape> {
-  constexpr auto parse(fmt::format_parse_context& context) const { return context.begin(); }
+  static constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <class Context>
   auto format(const deltatape::Shape& shape, Context& context) const {
-    return fmt::format_to(context.out(), "{}", deltatape::to_string(shape));
+    const auto text = deltatape::to_string(shape);
+    return std::copy(text.begin(), text.end(), context.out());
   }
 };
