@@ -9,23 +9,23 @@
 namespace deltatape {
 namespace {
 
-using testing::Decay;
-using testing::KDACase;
-using testing::KDAShape;
-using testing::Keys;
-using testing::make_case;
+using test::Decay;
+using test::KDACase;
+using test::KDAShape;
+using test::Keys;
+using test::make_case;
 
 /// Every tensor of the chunk form against the recurrence.
 void check_agreement(const KDACase& c, double limit) {
-  const testing::NamedResults expected = run_case(&kda::recurrent, c);
-  const testing::NamedResults actual = run_case(&kda::chunk, c);
+  const test::NamedResults expected = run_case(&kda::recurrent, c);
+  const test::NamedResults actual = run_case(&kda::chunk, c);
   REQUIRE(actual.size() == expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
     CAPTURE(expected[i].first);
     CHECK(actual[i].first == expected[i].first);
-    const double error = testing::relative_error(actual[i].second, expected[i].second);
+    const double error = test::relative_error(actual[i].second, expected[i].second);
     // Where a gradient is exactly zero (dg of a first step without a state) only rounding is left.
-    CHECK((error <= limit || testing::largest_difference(actual[i].second, expected[i].second) <= 1e-13));
+    CHECK((error <= limit || test::largest_difference(actual[i].second, expected[i].second) <= 1e-13));
   }
 }
 
@@ -115,11 +115,11 @@ TEST_CASE("kda::chunk: f32 stays near f64 where decay is strong or absent") {
                       &widened.inputs.initial_state, &widened.d_o, &widened.d_ht}) {
       *x = to(*x, DType::f64);
     }
-    const testing::NamedResults expected = run_case(&kda::recurrent, widened);
-    const testing::NamedResults actual = run_case(&kda::chunk, rounded);
+    const test::NamedResults expected = run_case(&kda::recurrent, widened);
+    const test::NamedResults actual = run_case(&kda::chunk, rounded);
     for (size_t i = 0; i < actual.size(); ++i) {
       CAPTURE(expected[i].first);
-      CHECK(testing::relative_error(actual[i].second, expected[i].second) <= 2e-5);
+      CHECK(test::relative_error(actual[i].second, expected[i].second) <= 2e-5);
     }
   }
 }

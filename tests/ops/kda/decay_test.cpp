@@ -21,13 +21,13 @@ TEST_CASE("exclusive_suffix_sum: what follows, without what is there") {
 }
 
 TEST_CASE("decayed_products: equals plain loops at every chunk size and for every kind of decay") {
-  using testing::Decay;
+  using test::Decay;
   for (const int64_t C : {1, 2, 16, 32, 64}) {
     for (const Decay decay : {Decay::none, Decay::mild, Decay::bounded, Decay::strong, Decay::mixed, Decay::resets}) {
       CAPTURE(C);
       CAPTURE(static_cast<int>(decay));
       const int64_t K = 3;
-      const testing::KDACase c = make_case({1, C, 1, 1, K, 1, {}}, {}, 17, decay);
+      const test::KDACase c = make_case({1, C, 1, 1, K, 1, {}}, {}, 17, decay);
       const auto flat = [&](const Tensor& x) { return reshape(x, {1, C, K}); };
       const auto q = c.inputs.q.to_vector<double>();
       const auto k = c.inputs.k.to_vector<double>();
@@ -48,13 +48,13 @@ TEST_CASE("decayed_products: equals plain loops at every chunk size and for ever
         }
       }
       const kda::DecayedProducts f64 = kda::decayed_products(flat(c.inputs.q), flat(c.inputs.k), flat(c.inputs.g));
-      CHECK(testing::largest_difference(f64.kk, from_vector(kk, {1, C, C})) <= 1e-14);
-      CHECK(testing::largest_difference(f64.qk, from_vector(qk, {1, C, C})) <= 1e-14);
+      CHECK(test::largest_difference(f64.kk, from_vector(kk, {1, C, C})) <= 1e-14);
+      CHECK(test::largest_difference(f64.qk, from_vector(qk, {1, C, C})) <= 1e-14);
       const auto narrow = [&](const Tensor& x) { return to(flat(x), DType::f32); };
       const kda::DecayedProducts f32 =
           kda::decayed_products(narrow(c.inputs.q), narrow(c.inputs.k), narrow(c.inputs.g));
-      CHECK(testing::largest_difference(f32.kk, from_vector(kk, {1, C, C})) <= 2e-6);
-      CHECK(testing::largest_difference(f32.qk, from_vector(qk, {1, C, C})) <= 2e-6);
+      CHECK(test::largest_difference(f32.kk, from_vector(kk, {1, C, C})) <= 2e-6);
+      CHECK(test::largest_difference(f32.qk, from_vector(qk, {1, C, C})) <= 2e-6);
     }
   }
 }
