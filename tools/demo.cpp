@@ -13,6 +13,7 @@ namespace deltatape::tools {
 namespace {
 
 constexpr double kLearnedBelow = 0.8;  // of the loss that byte frequencies give
+constexpr size_t kPromptBytes = 40;
 constexpr int64_t kSampleBytes = 240;
 constexpr int64_t kGradientCheckTokens = 32;
 
@@ -119,7 +120,9 @@ int run_demo(Trainer& trainer, OutputFolder* out) {
   const auto* data = dynamic_cast<const TextData*>(&trainer.data());
   check(data != nullptr, "--demo", "--task is given, expected --text");
   const auto start = std::chrono::steady_clock::now();
-  const std::string prompt(data->split().validation.substr(0, 40));
+  const std::string_view validation = data->split().validation;
+  const size_t line_end = validation.find('\n');  // the prompt begins where a line does
+  const std::string prompt(validation.substr(line_end == std::string_view::npos ? 0 : line_end + 1, kPromptBytes));
   print_introduction(trainer, *data);
   fmt::print("What the model makes of a prompt before training:\n\n");
   print_sample(trainer, prompt);
