@@ -11,7 +11,7 @@
 #include "io/npy.h"
 #include "ops/convert.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 inline std::filesystem::path gold_root() {
   return std::filesystem::path(DELTATAPE_SOURCE_DIR) / ".." / "shared" / "gold";
@@ -55,4 +55,4 @@ inline std::vector<std::string> gold_cases(const std::string& kind) {
   return names;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test
