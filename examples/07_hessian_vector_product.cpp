@@ -8,7 +8,7 @@ using namespace deltatape;
 
 namespace {
 
-// Rosenbrock's valley; its minimum is 0 at (1, ..., 1).
+// Rosenbrock's valley; its minimum is 0 at (1, 1).
 Tensor rosenbrock(const Tensor& x) {
   const Tensor head = slice(x, 0, {.stop = -1});
   const Tensor tail = slice(x, 0, {.start = 1});
@@ -50,7 +50,7 @@ Tensor newton_direction(const Local& local) {
 }  // namespace
 
 int main() {
-  Tensor x = from_vector<double>({-1.2, 1.0, -0.5, 0.8});
+  Tensor x = from_vector<double>({-1.2, 1.0});
   for (int step = 0; step < 100; ++step) {
     const Local local(x);
     const double value = rosenbrock(x).item();

@@ -77,15 +77,18 @@ Tensor logical_or(const Tensor& a, const Tensor& b) {
   return choose(x, x, y);
 }
 
-Tensor logical_not(const Tensor& a) {
-  check_defined("logical_not", "a", a);
-  check_dtype("logical_not", "a", a, DType::boolean);
-  Tensor out = empty(a.shape(), a.options());
-  backend_of(a).unary(UnaryKind::logical_not, a, out);
+Tensor logical_not(const Tensor& x) {
+  check_defined("logical_not", "x", x);
+  check_dtype("logical_not", "x", x, DType::boolean);
+  Tensor out = empty(x.shape(), x.options());
+  backend_of(x).unary(UnaryKind::logical_not, x, out);
   return out;
 }
 
-Tensor isnan(const Tensor& x) { return compare("isnan", CompareKind::ne, x, x); }
+Tensor isnan(const Tensor& x) {
+  check_defined("isnan", "x", x);
+  return ne(x, x);
+}
 
 Tensor isfinite(const Tensor& x) {
   check_defined("isfinite", "x", x);

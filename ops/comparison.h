@@ -17,10 +17,10 @@ Tensor lt(const Tensor& a, double b);
 Tensor le(const Tensor& a, double b);
 Tensor gt(const Tensor& a, double b);
 Tensor ge(const Tensor& a, double b);
-/// Arguments are bool.
+/// The arguments are bool.
 Tensor logical_and(const Tensor& a, const Tensor& b);
 Tensor logical_or(const Tensor& a, const Tensor& b);
-Tensor logical_not(const Tensor& a);
+Tensor logical_not(const Tensor& x);
 Tensor isnan(const Tensor& x);
 /// Neither NaN nor infinite.
 Tensor isfinite(const Tensor& x);

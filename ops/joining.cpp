@@ -1,7 +1,5 @@
 #include "ops/joining.h"
 
-#include <fmt/format.h>
-
 #include <numeric>
 #include <string>
 #include <utility>
@@ -31,14 +29,13 @@ void check_alike(std::string_view function, const std::vector<Tensor>& tensors, 
       if (dim < 0) {
         check_shape(function, argument, x, expected);
       }
-      fail(function, "{} has shape {}, expected the shape of tensors[0], {}, in all but dimension {}", argument,
-           x.shape(), first.shape(), dim);
+      fail(function, "{} has shape {}, expected {} but for dimension {}", argument, x.shape(), first.shape(), dim);
     }
   }
 }
 
 void check_some(std::string_view function, const std::vector<Tensor>& tensors) {
-  check(!tensors.empty(), function, "tensors is empty, expected at least one tensor");
+  check(!tensors.empty(), function, "tensors is empty, expected at least one");
   check_defined(function, "tensors[0]", tensors[0]);
 }
 
@@ -94,7 +91,10 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t dim) {
 
 Tensor stack(const std::vector<Tensor>& tensors, int64_t dim) {
   check_some("stack", tensors);
-  const int d = normalize_dim("stack", "dim", dim, tensors[0].rank() + 1);
+  const int rank = tensors[0].rank() + 1;
+  check(dim >= -rank && dim < rank, "stack", "dim is {}, expected -{} to {} for tensors of rank {}", dim, rank,
+        rank - 1, rank - 1);
+  const int d = static_cast<int>(dim < 0 ? dim + rank : dim);
   check_alike("stack", tensors, -1);
   Shape shape = tensors[0].shape();
   shape.insert(d, static_cast<int64_t>(tensors.size()));
@@ -109,14 +109,12 @@ Tensor stack(const std::vector<Tensor>& tensors, int64_t dim) {
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t dim) {
   check_defined("split", "x", x);
   const int d = normalize_dim("split", "dim", dim, x.rank());
-  int64_t left = x.shape()[d];
   for (const int64_t size : sizes) {
-    check(size >= 0 && size <= left, "split", "sizes are [{}], expected sizes of 0 or more with the sum {}",
-          fmt::join(sizes, ", "), x.shape()[d]);
-    left -= size;
+    check(size >= 0 && size <= x.shape()[d], "split", "a size is {}, expected 0 to {}", size, x.shape()[d]);
   }
-  check(left == 0, "split", "sizes are [{}], expected sizes of 0 or more with the sum {}", fmt::join(sizes, ", "),
-        x.shape()[d]);
+  const int64_t total = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+  check(total == x.shape()[d], "split", "sizes add up to {}, expected {}, the size of dimension {}", total,
+        x.shape()[d], d);
   std::vector<Tensor> pieces;
   pieces.reserve(sizes.size());
   int64_t start = 0;

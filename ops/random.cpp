@@ -84,8 +84,8 @@ Tensor multinomial(const Tensor& weights, int64_t count, Generator& generator) {
     double sum = 0;
     for (int64_t i = 0; i < choices; ++i) {
       double& place = sums[static_cast<size_t>(row * choices + i)];
-      check(place >= 0 && std::isfinite(place), "multinomial", "weights is {} at row {}, column {}, expected 0 or more",
-            place, row, i);
+      check(place >= 0 && std::isfinite(place), "multinomial",
+            "weights is {} at row {}, column {}, expected a finite number of 0 or more", place, row, i);
       sum += place;
       place = sum;
     }

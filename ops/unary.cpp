@@ -168,7 +168,7 @@ Tensor round(const Tensor& x) { return floating("round", UnaryKind::round, x, no
 Tensor clamp(const Tensor& x, double low, double high) {
   check_defined("clamp", "x", x);
   check_floating("clamp", "x", x);
-  check(low <= high, "clamp", "low is {} and high is {}, expected low to be at most high", low, high);
+  check(low <= high, "clamp", "low is {} and high is {}, expected low <= high", low, high);
   Tensor out = empty(x.shape(), x.options());
   backend_of(x).clamp(x, low, high, out);
   return record("clamp", std::move(out), std::span(&x, 1), [x = Saved(x)](const RuleContext& c, Outputs y) {

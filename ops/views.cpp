@@ -21,22 +21,22 @@ Shape infer_sizes(const Tensor& x, const Shape& shape) {
   int unknown = -1;
   int64_t known = 1;
   for (int d = 0; d < shape.rank(); ++d) {
-    check(shape[d] >= -1, "reshape", "shape is {}, expected sizes of 0 or more, and at most one -1", shape);
+    check(shape[d] >= -1, "reshape", "shape is {}, expected sizes of 0 or more, or one of -1", shape);
     if (shape[d] == -1) {
-      check(unknown < 0, "reshape", "shape is {}, expected at most one -1", shape);
+      check(unknown < 0, "reshape", "shape is {}, expected at most one size of -1", shape);
       unknown = d;
     } else {
-      check(!__builtin_mul_overflow(known, shape[d], &known), "reshape",
-            "shape is {}, expected as many elements as x's shape {}", shape, x.shape());
+      check(!__builtin_mul_overflow(known, shape[d], &known), "reshape", "shape is {}, expected {} elements as in {}",
+            shape, x.numel(), x.shape());
     }
   }
   const int64_t numel = x.numel();
   if (unknown >= 0) {
-    check(known > 0 && numel % known == 0, "reshape", "shape is {}, expected sizes that x's shape {} can be cut into",
-          shape, x.shape());
+    check(known > 0 && numel % known == 0, "reshape", "shape is {}, expected sizes that divide the {} elements of {}",
+          shape, numel, x.shape());
     out[unknown] = numel / known;
   } else {
-    check(known == numel, "reshape", "shape is {}, expected as many elements as x's shape {}", shape, x.shape());
+    check(known == numel, "reshape", "shape is {}, expected {} elements as in {}", shape, numel, x.shape());
   }
   return out;
 }
@@ -142,7 +142,7 @@ Tensor flatten(const Tensor& x, int64_t first, int64_t last) {
   }
   const int begin = normalize_dim("flatten", "first", first, x.rank());
   const int end = normalize_dim("flatten", "last", last, x.rank());
-  check(begin <= end, "flatten", "first is {} and last is {}, expected first to be no later than last", first, last);
+  check(begin <= end, "flatten", "first is {} and last is {}, expected first <= last", first, last);
   Shape shape;
   for (int d = 0; d < x.rank(); ++d) {
     if (d <= begin || d > end) {
@@ -156,13 +156,13 @@ Tensor flatten(const Tensor& x, int64_t first, int64_t last) {
 
 Tensor permute(const Tensor& x, const Shape& dims) {
   check_defined("permute", "x", x);
-  check(dims.rank() == x.rank(), "permute", "dims is {}, expected each of the {} dimensions of x once", dims, x.rank());
+  check(dims.rank() == x.rank(), "permute", "dims is {}, expected {} dimensions", dims, x.rank());
   Shape shape = x.shape();
   Strides strides = x.strides();
   Shape inverse = Shape::filled(x.rank(), -1);
   for (int d = 0; d < x.rank(); ++d) {
     const int from = normalize_dim("permute", "an entry of dims", dims[d], x.rank());
-    check(inverse[from] < 0, "permute", "dims is {}, expected each of the {} dimensions of x once", dims, x.rank());
+    check(inverse[from] < 0, "permute", "dims is {}, expected each dimension once", dims);
     inverse[from] = d;
     shape[d] = x.shape()[from];
     strides[d] = x.strides()[from];
@@ -209,8 +209,8 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
   check_defined("select", "x", x);
   const int d = normalize_dim("select", "dim", dim, x.rank());
   const int64_t size = x.shape()[d];
-  check(index >= -size && index < size, "select", "index is {}, expected -{} to {} for dimension {} of x's shape {}",
-        index, size, size - 1, d, x.shape());
+  check(index >= -size && index < size, "select", "index is {}, expected -{} to {} for size {}", index, size, size - 1,
+        size);
   const int64_t entry = index < 0 ? index + size : index;
   Tensor out = without_dim(x, d, x.offset() + entry * x.strides()[d]);
   return record("select", std::move(out), std::span(&x, 1), [from = x.shape(), d, entry](const RuleContext& c) {
@@ -221,14 +221,17 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
 Tensor squeeze(const Tensor& x, int64_t dim) {
   check_defined("squeeze", "x", x);
   const int d = normalize_dim("squeeze", "dim", dim, x.rank());
-  check(x.shape()[d] == 1, "squeeze", "x has shape {}, expected size 1 in dimension {}", x.shape(), d);
+  check(x.shape()[d] == 1, "squeeze", "dimension {} has size {}, expected 1", d, x.shape()[d]);
   return record("squeeze", without_dim(x, d, x.offset()), std::span(&x, 1),
                 [d](const RuleContext& c) { return Gradients{unsqueeze(c.grad(0), d)}; });
 }
 
 Tensor unsqueeze(const Tensor& x, int64_t dim) {
   check_defined("unsqueeze", "x", x);
-  const int d = normalize_dim("unsqueeze", "dim", dim, x.rank() + 1);
+  const int rank = x.rank() + 1;
+  check(dim >= -rank && dim < rank, "unsqueeze", "dim is {}, expected -{} to {} for a tensor of rank {}", dim, rank,
+        x.rank(), x.rank());
+  const int d = static_cast<int>(dim < 0 ? dim + rank : dim);
   Shape shape = x.shape();
   Strides strides = x.strides();
   strides.insert(d, d < x.rank() ? shape[d] * strides[d] : 1);
@@ -276,8 +279,7 @@ Tensor unfold(const Tensor& x, int64_t dim, int64_t size, int64_t step) {
   check_defined("unfold", "x", x);
   const int d = normalize_dim("unfold", "dim", dim, x.rank());
   const int64_t length = x.shape()[d];
-  check(size >= 1 && size <= length, "unfold", "size is {}, expected 1 to {}, the size of dimension {} of x", size,
-        length, d);
+  check(size >= 1 && size <= length, "unfold", "size is {}, expected 1 to {}", size, length);
   check(step >= 1, "unfold", "step is {}, expected 1 or more", step);
   Shape shape = x.shape();
   Strides strides = x.strides();
@@ -313,8 +315,8 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) {
     return x;
   }
-  check(broadcasts_to(shape, x.shape()), "sum_to", "shape is {}, expected a shape that broadcasts to x's shape {}",
-        shape, x.shape());
+  check(broadcasts_to(shape, x.shape()), "sum_to", "shape is {}, expected a shape that broadcasts to {}", shape,
+        x.shape());
   const int lead = x.rank() - shape.rank();
   Shape dims;
   bool leading_only = true;

@@ -1,10 +1,10 @@
-#include "backends/cpu/small_gemm.h"
-
+// Tiles of C in registers: the inner loops of all products that BLAS does not do.
 #include <algorithm>
 #include <array>
 #include <xsimd/xsimd.hpp>
 
 #include "backends/cpu/float_rows.h"
+#include "backends/cpu/gemm.h"
 
 namespace deltatape::cpu {
 namespace {
@@ -42,6 +42,12 @@ void tile(int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc
   for (auto& row : sums) {
     row.fill(L::broadcast(T(0)));
   }
+  if constexpr (kUpdate != Update::set) {
+    for (int64_t r = 0; r < Rows; ++r) {
+      __builtin_prefetch(c + r * ldc, 1);
+      __builtin_prefetch(c + r * ldc + N * Vectors - 1, 1);
+    }
+  }
   for (int64_t p = 0; p < k; ++p) {
     std::array<Vector, Vectors> factors;
     for (size_t v = 0; v < Vectors; ++v) {
@@ -57,7 +63,13 @@ void tile(int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc
   for (size_t r = 0; r < Rows; ++r) {
     for (size_t v = 0; v < Vectors; ++v) {
       T* place = c + static_cast<int64_t>(r) * ldc + static_cast<int64_t>(v) * N;
-      L::store(place, kUpdate == Update::set ? sums[r][v] : L::load(place) - sums[r][v]);
+      if constexpr (kUpdate == Update::set) {
+        L::store(place, sums[r][v]);
+      } else if constexpr (kUpdate == Update::add) {
+        L::store(place, L::load(place) + sums[r][v]);
+      } else {
+        L::store(place, L::load(place) - sums[r][v]);
+      }
     }
   }
 }
@@ -79,8 +91,8 @@ void panel(int64_t m, int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c,
 // Columns from `j` on in panels of N (twice N or four times N for the widest registers), then narrower ones.
 template <class T, int N, Update kUpdate>
 void panels(int64_t j, int64_t m, int64_t n, int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc) {
-  constexpr int kRows = kManyRegisters<T> ? 8 : 4;
-  if constexpr (N == kWidest<T> && N > 1) {
+  constexpr int kRows = kManyRegisters<T> ? 8 : 6;
+  if constexpr (N == kWidest<T>) {
     // Few rows leave registers for more columns, and need them to hide the latency of the additions.
     if (m < 4) {
       for (; j + 4 * N <= n; j += 4 * N) {
@@ -95,10 +107,16 @@ void panels(int64_t j, int64_t m, int64_t n, int64_t k, MatrixView<T> a, const T
     panel<T, N, kRows, 1, kUpdate>(m, k, a, b + j, ldb, c + j, ldc);
   }
   if constexpr (N > 1) {
-    // xsimd has batches of 128 bits and more.
-    constexpr int kNext = N / 2 * sizeof(T) >= 16 ? N / 2 : 1;
-    if (j < n) {
-      panels<T, kNext, kUpdate>(j, m, n, k, a, b, ldb, c, ldc);
+    constexpr bool kNarrowest = N / 2 * sizeof(T) < 16;  // xsimd has batches of 128 bits and more
+    const int64_t rest = n - j;
+    if (rest == 0) {
+      return;
+    }
+    // Computing a few columns twice beats narrower panels, and does no harm where C is set.
+    if (kUpdate == Update::set && n >= N && (kNarrowest || rest > N / 2)) {
+      panel<T, N, kRows, 1, kUpdate>(m, k, a, b + n - N, ldb, c + n - N, ldc);
+    } else {
+      panels<T, kNarrowest ? 1 : N / 2, kUpdate>(j, m, n, k, a, b, ldb, c, ldc);
     }
   }
 }
@@ -116,38 +134,66 @@ T horizontal_sum(xsimd::batch<T> x) {
   return parts[0];
 }
 
-// Sum of x[p] y[p].
-template <class T>
-T dot(int64_t k, const T* x, const T* y) {
+// out[j] = sum of x[p] y[p + j * ldy] for j < Count.
+template <class T, int Count>
+void dot(int64_t k, const T* x, const T* y, int64_t ldy, T* out) {
   using Vector = xsimd::batch<T>;
   constexpr int64_t kStep = kWidest<T>;
-  std::array<Vector, 4> sums;
-  sums.fill(Vector(T(0)));
+  constexpr size_t kChains = Count == 1 ? 4 : 1;  // sums per result, to hide the latency of the additions
+  std::array<std::array<Vector, kChains>, Count> sums;
+  for (auto& chains : sums) {
+    chains.fill(Vector(T(0)));
+  }
   int64_t p = 0;
-  for (; p + 4 * kStep <= k; p += 4 * kStep) {
-    for (size_t v = 0; v < 4; ++v) {
-      const int64_t at = p + static_cast<int64_t>(v) * kStep;
-      sums[v] = xsimd::fma(Vector::load_unaligned(x + at), Vector::load_unaligned(y + at), sums[v]);
+  const auto add = [&](size_t chain) {
+    const Vector factor = Vector::load_unaligned(x + p);
+    for (size_t j = 0; j < Count; ++j) {
+      const Vector other = Vector::load_unaligned(y + static_cast<int64_t>(j) * ldy + p);
+      sums[j][chain] = xsimd::fma(factor, other, sums[j][chain]);
+    }
+    p += kStep;
+  };
+  while (p + static_cast<int64_t>(kChains) * kStep <= k) {
+    for (size_t chain = 0; chain < kChains; ++chain) {
+      add(chain);
     }
   }
-  for (; p + kStep <= k; p += kStep) {
-    sums[0] = xsimd::fma(Vector::load_unaligned(x + p), Vector::load_unaligned(y + p), sums[0]);
+  while (p + kStep <= k) {
+    add(0);
   }
-  T sum = horizontal_sum<T>((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  for (; p < k; ++p) {
-    sum += x[p] * y[p];
+  for (size_t j = 0; j < Count; ++j) {
+    Vector total = sums[j][0];
+    for (size_t chain = 1; chain < kChains; ++chain) {
+      total += sums[j][chain];
+    }
+    out[j] = horizontal_sum<T>(total);
+    for (int64_t i = p; i < k; ++i) {
+      out[j] += x[i] * y[static_cast<int64_t>(j) * ldy + i];
+    }
   }
-  return sum;
+}
+
+template <class T>
+void put(T sum, Update update, T& place) {
+  place = update == Update::set ? sum : update == Update::add ? place + sum : place - sum;
 }
 
 // Rows of A and columns of B are contiguous.
 template <class T>
 void dots(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc, Update update) {
+  constexpr int64_t kTogether = 4;
   for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      const T sum = dot(k, a.at(i, 0), b.at(0, j));
-      T& place = c[i * ldc + j];
-      place = update == Update::set ? sum : place - sum;
+    std::array<T, kTogether> sums;
+    for (int64_t j = 0; j < n;) {
+      const int64_t count = j + kTogether <= n ? kTogether : 1;
+      if (count == kTogether) {
+        dot<T, kTogether>(k, a.at(i, 0), b.at(0, j), b.column_stride, sums.data());
+      } else {
+        dot<T, 1>(k, a.at(i, 0), b.at(0, j), b.column_stride, sums.data());
+      }
+      for (int64_t r = 0; r < count; ++r, ++j) {
+        put(sums[static_cast<size_t>(r)], update, c[i * ldc + j]);
+      }
     }
   }
 }
@@ -199,10 +245,13 @@ void transpose(int64_t rows, int64_t columns, const T* in, int64_t ld, T* out) {
 template <class T>
 void dispatch(int64_t m, int64_t n, int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc,
               Update update) {
-  if (update == Update::set) {
-    panels<T, kWidest<T>, Update::set>(0, m, n, k, a, b, ldb, c, ldc);
-  } else {
-    panels<T, kWidest<T>, Update::subtract>(0, m, n, k, a, b, ldb, c, ldc);
+  switch (update) {
+    case Update::set:
+      return panels<T, kWidest<T>, Update::set>(0, m, n, k, a, b, ldb, c, ldc);
+    case Update::add:
+      return panels<T, kWidest<T>, Update::add>(0, m, n, k, a, b, ldb, c, ldc);
+    case Update::subtract:
+      return panels<T, kWidest<T>, Update::subtract>(0, m, n, k, a, b, ldb, c, ldc);
   }
 }
 
@@ -227,27 +276,28 @@ void pack_matrix(int64_t rows, int64_t columns, MatrixView<T> in, T* out) {
 
 template <class T>
 void small_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc, Update update) {
-  if (n == 1 && m > 1 && ldc == 1) {  // a column is a row of the transposed product
-    small_gemm(int64_t{1}, m, k, b.transposed(), a.transposed(), c, m, update);
+  constexpr int64_t kFew = 3;
+  if (n <= kFew && m > n) {  // the vectors go along the longer side: C' = B' A'
+    if (n == 1 && ldc == 1) {
+      small_gemm(n, m, k, b.transposed(), a.transposed(), c, m, update);
+      return;
+    }
+    Scratch<T> transposed(n * m);
+    small_gemm(n, m, k, b.transposed(), a.transposed(), transposed.data(), m, Update::set);
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        put(transposed.data()[j * m + i], update, c[i * ldc + j]);
+      }
+    }
     return;
   }
-  // With few rows or columns the sums are dot products: packing the large matrix would cost more than multiplying.
-  constexpr int64_t kFew = 3;
   const bool rows_of_b = b.column_stride == 1 && n > 1;
   if (m <= kFew && !rows_of_b && b.row_stride == 1) {
+    // A few rows of dot products: packing B would cost more than multiplying.
     Scratch<T> rows(a.column_stride == 1 ? 0 : m * k);
     if (a.column_stride != 1) {
       pack_matrix(m, k, a, rows.data());
       a = {rows.data(), k, 1};
-    }
-    dots(m, n, k, a, b, c, ldc, update);
-    return;
-  }
-  if (n <= kFew && a.column_stride == 1) {
-    Scratch<T> columns(b.row_stride == 1 ? 0 : n * k);
-    if (b.row_stride != 1) {
-      pack_matrix(n, k, b.transposed(), columns.data());
-      b = {columns.data(), 1, k};
     }
     dots(m, n, k, a, b, c, ldc, update);
     return;

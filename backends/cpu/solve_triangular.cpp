@@ -3,7 +3,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/float_rows.h"
-#include "backends/cpu/small_gemm.h"
+#include "backends/cpu/gemm.h"
 #include "backends/cpu/thread_split.h"
 
 namespace deltatape::cpu {

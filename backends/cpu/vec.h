@@ -9,12 +9,6 @@
 #include <type_traits>
 #include <xsimd/xsimd.hpp>
 
-#ifdef __GNUC__
-// GCC 12 takes its own AVX-512 intrinsics, inlined here, for uses of uninitialised registers.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-
 namespace deltatape::cpu {
 
 template <class T>
@@ -51,7 +45,7 @@ struct Vec {
   friend Vec operator/(Vec a, Vec b) { return Vec(a.batch / b.batch); }
   friend Vec operator-(Vec a) { return Vec(Batch(T{-0.0}) - a.batch); }  // xsimd's own makes 0 of 0, not -0
   friend Mask operator==(Vec a, Vec b) { return a.batch == b.batch; }
-  friend Mask operator!=(Vec a, Vec b) { return a.batch != b.batch; }
+  friend Mask operator!=(Vec a, Vec b) { return !(a.batch == b.batch); }  // xsimd's own has NaN equal to all
   friend Mask operator<(Vec a, Vec b) { return a.batch < b.batch; }
   friend Mask operator<=(Vec a, Vec b) { return a.batch <= b.batch; }
   friend Mask operator>(Vec a, Vec b) { return a.batch > b.batch; }
@@ -200,7 +194,3 @@ double sum_of_lanes(Vec<T> x) {
 }
 
 }  // namespace deltatape::cpu
-
-#ifdef __GNUC__
-#pragma GCC diagnostic pop
-#endif

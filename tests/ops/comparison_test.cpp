@@ -62,7 +62,7 @@ TEST_CASE("logical functions: truth tables, broadcast") {
   CHECK(values(logical_or(a, b)) == Bools{false, true, true, true});
   CHECK(values(logical_not(b)) == Bools{true, false});
   CHECK_ERROR(logical_and(a, zeros({2})), "logical_and: b has dtype f32, expected bool");
-  CHECK_ERROR(logical_not(zeros({2})), "logical_not: a has dtype f32, expected bool");
+  CHECK_ERROR(logical_not(zeros({2})), "logical_not: x has dtype f32, expected bool");
 }
 
 TEST_CASE("isnan, isfinite") {

@@ -50,7 +50,7 @@ bool has_dtypes(const OpSample& sample) {
 TEST_CASE("op samples: low precision") {
   for_each_sample("low precision", has_dtypes, [](const OpSample& sample) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-      CAPTURE(dtype);
+      CAPTURE(std::string(to_string(dtype)));
       check_in_dtypes(sample, draw_inputs(sample, dtype), dtype);
     }
   });
@@ -63,8 +63,8 @@ TEST_CASE("op samples: promotion") {
       {DType::f16, DType::f64}, {DType::f32, DType::i64},  {DType::i32, DType::bf16}};
   for_each_sample("promotion", wanted, [&](const OpSample& sample) {
     for (const std::vector<DType>& pair : pairs) {
-      CAPTURE(pair[0]);
-      CAPTURE(pair[1]);
+      CAPTURE(std::string(to_string(pair[0])));
+      CAPTURE(std::string(to_string(pair[1])));
       std::vector<DType> dtypes;
       DType narrowest = DType::f64;
       for (size_t i = 0; i < sample.inputs.size(); ++i) {

@@ -43,7 +43,7 @@ TEST_CASE("op samples: integers") {
       "integers", [](const OpSample& sample) { return sample.integers; },
       [](const OpSample& sample) {
         for (const DType dtype : {DType::i64, DType::i32}) {
-          CAPTURE(dtype);
+          CAPTURE(std::string(to_string(dtype)));
           check_against_reference(sample, draw_inputs(sample, dtype));
         }
       });

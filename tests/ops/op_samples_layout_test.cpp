@@ -77,7 +77,7 @@ TEST_CASE("op samples: layouts") {
       if (sample.dtype_fixed && dtype != DType::f64) {
         continue;
       }
-      CAPTURE(dtype);
+      CAPTURE(std::string(to_string(dtype)));
       const Tensors inputs = draw_inputs(sample, dtype);
       check_strided_inputs(sample, inputs, dtype);
       check_repeated_inputs(sample, inputs, dtype);
@@ -118,7 +118,7 @@ TEST_CASE("op samples: cuda") {
       if (sample.dtype_fixed && dtype != DType::f64) {
         continue;
       }
-      CAPTURE(dtype);
+      CAPTURE(std::string(to_string(dtype)));
       const Tensors inputs = draw_inputs(sample, dtype);
       const Tensors upstream = draw_upstream(sample, sample.call(inputs));
       const Run host = run_with_gradients(sample, inputs, upstream);

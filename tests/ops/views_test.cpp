@@ -59,14 +59,14 @@ TEST_CASE("reshape: empty tensors and rank 0") {
 
 TEST_CASE("reshape: shapes that do not fit are refused") {
   const Tensor x = counted({2, 3});
-  CHECK_ERROR(reshape(x, {4}), "reshape: shape is [4], expected as many elements as x's shape [2, 3]");
-  CHECK_ERROR(reshape(x, {4, -1}), "reshape: shape is [4, -1], expected sizes that x's shape [2, 3] can be cut into");
-  CHECK_ERROR(reshape(x, {-1, -1}), "reshape: shape is [-1, -1], expected at most one -1");
-  CHECK_ERROR(reshape(x, {-2, 3}), "reshape: shape is [-2, 3], expected sizes of 0 or more, and at most one -1");
+  CHECK_ERROR(reshape(x, {4}), "reshape: shape is [4], expected 6 elements as in [2, 3]");
+  CHECK_ERROR(reshape(x, {4, -1}), "reshape: shape is [4, -1], expected sizes that divide the 6 elements of [2, 3]");
+  CHECK_ERROR(reshape(x, {-1, -1}), "reshape: shape is [-1, -1], expected at most one size of -1");
+  CHECK_ERROR(reshape(x, {-2, 3}), "reshape: shape is [-2, 3], expected sizes of 0 or more, or one of -1");
   CHECK_ERROR(reshape(zeros({0}), {0, -1}),
-              "reshape: shape is [0, -1], expected sizes that x's shape [0] can be cut into");
+              "reshape: shape is [0, -1], expected sizes that divide the 0 elements of [0]");
   const int64_t huge = std::numeric_limits<int64_t>::max();
-  CHECK(test::error_of([&] { reshape(x, {huge, huge}); }).find("expected as many elements") != std::string::npos);
+  CHECK(test::error_of([&] { reshape(x, {huge, huge}); }).find("expected 6 elements") != std::string::npos);
   CHECK_ERROR(reshape(Tensor(), {1}), "reshape: x is undefined, expected a tensor");
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("flatten: joins a range of dimensions") {
   CHECK(flatten(x, 1).shape() == Shape{2, 12});
   CHECK(flatten(x, 0, -2).shape() == Shape{6, 4});
   CHECK(flatten(scalar(1)).shape() == Shape{1});
-  CHECK_ERROR(flatten(x, 2, 1), "flatten: first is 2 and last is 1, expected first to be no later than last");
+  CHECK_ERROR(flatten(x, 2, 1), "flatten: first is 2 and last is 1, expected first <= last");
 }
 
 TEST_CASE("permute, transpose: views with dimensions in another order") {
@@ -86,8 +86,8 @@ TEST_CASE("permute, transpose: views with dimensions in another order") {
   CHECK(share_memory(x, y));
   CHECK(y.strides() == Shape{1, 12, 4});
   CHECK(values(transpose(counted({2, 3}), 0, -1)) == Floats{0, 3, 1, 4, 2, 5});
-  CHECK_ERROR(permute(x, {0, 1}), "permute: dims is [0, 1], expected each of the 3 dimensions of x once");
-  CHECK_ERROR(permute(x, {0, 1, 1}), "permute: dims is [0, 1, 1], expected each of the 3 dimensions of x once");
+  CHECK_ERROR(permute(x, {0, 1}), "permute: dims is [0, 1], expected 3 dimensions");
+  CHECK_ERROR(permute(x, {0, 1, 1}), "permute: dims is [0, 1, 1], expected each dimension once");
   CHECK_ERROR(transpose(x, 0, 3), "transpose: dim1 is 3, expected -3 to 2 for a tensor of rank 3");
 }
 
@@ -127,8 +127,8 @@ TEST_CASE("select: one entry, counted from either end") {
   CHECK(values(select(x, 1, -1)) == Floats{2, 5});
   CHECK(x[1][2].item() == 5);
   CHECK(share_memory(x, x[1]));
-  CHECK_ERROR(x[2], "select: index is 2, expected -2 to 1 for dimension 0 of x's shape [2, 3]");
-  CHECK_ERROR(select(x, 1, -4), "select: index is -4, expected -3 to 2 for dimension 1 of x's shape [2, 3]");
+  CHECK_ERROR(x[2], "select: index is 2, expected -2 to 1 for size 2");
+  CHECK_ERROR(select(x, 1, -4), "select: index is -4, expected -3 to 2 for size 3");
 }
 
 TEST_CASE("squeeze, unsqueeze: a dimension of size 1 goes and comes") {
@@ -138,8 +138,8 @@ TEST_CASE("squeeze, unsqueeze: a dimension of size 1 goes and comes") {
   CHECK(unsqueeze(x, -1).shape() == Shape{2, 3, 1});
   CHECK(unsqueeze(x, 1).is_contiguous());
   CHECK(squeeze(unsqueeze(x, 1), -2).shape() == x.shape());
-  CHECK_ERROR(squeeze(x, 1), "squeeze: x has shape [2, 3], expected size 1 in dimension 1");
-  CHECK_ERROR(unsqueeze(x, 3), "unsqueeze: dim is 3, expected -3 to 2 for a tensor of rank 3");
+  CHECK_ERROR(squeeze(x, 1), "squeeze: dimension 1 has size 3, expected 1");
+  CHECK_ERROR(unsqueeze(x, 3), "unsqueeze: dim is 3, expected -3 to 2 for a tensor of rank 2");
 }
 
 TEST_CASE("expand: stretches without copying, and sums the gradient back") {
@@ -178,7 +178,7 @@ TEST_CASE("unfold: overlapping windows on the same memory") {
   y.backward(from_vector<float>({1, 1, 1, 10, 10, 10, 100, 100, 100}, {3, 3}));
   CHECK(values(x.grad()) == Floats{1, 11, 111, 110, 100});
   CHECK(unfold(counted({2, 7}), 1, 2, 3).shape() == Shape{2, 2, 2});
-  CHECK_ERROR(unfold(x, 0, 6, 1), "unfold: size is 6, expected 1 to 5, the size of dimension 0 of x");
+  CHECK_ERROR(unfold(x, 0, 6, 1), "unfold: size is 6, expected 1 to 5");
   CHECK_ERROR(unfold(x, 0, 2, 0), "unfold: step is 0, expected 1 or more");
 }
 
@@ -228,5 +228,5 @@ TEST_CASE("sum_to: the adjoint of expand") {
   CHECK(sum_to(x, {1}).shape() == Shape{1});
   CHECK(sum_to(x, {}).item() == 15);
   CHECK(values(sum_to(zeros({0, 2}), {1, 2})) == Floats{0, 0});
-  CHECK_ERROR(sum_to(x, {2}), "sum_to: shape is [2], expected a shape that broadcasts to x's shape [2, 3]");
+  CHECK_ERROR(sum_to(x, {2}), "sum_to: shape is [2], expected a shape that broadcasts to [2, 3]");
 }

@@ -91,7 +91,8 @@ struct OpSample {
   std::vector<InputSpec> inputs = {};
   std::function<Tensors(const Tensors&)> call = {};
   std::function<Arrays(const Arrays&)> reference = {};
-  std::vector<DType> results = {};  // of outputs; empty: the promoted dtype of the floating-point inputs
+  // Dtypes of the outputs; none, or an empty list: the promoted dtype of the inputs that are not indices.
+  std::vector<std::optional<DType>> results = {};
   bool differentiable = true;
   bool twice_differentiable = true;
   bool elementwise = false;   // any shape goes; several inputs broadcast and promote
@@ -101,6 +102,7 @@ struct OpSample {
   double units_narrow = 2;    // in bf16 and f16
   double units_gradient = 8;  // of gradients in bf16 and f16 (four times as many in f64 and f32)
   bool nan_allowed = false;
+  bool wide_result = false;                     // f32 for 16-bit inputs
   std::vector<std::vector<Shape>> shapes = {};  // of the inputs, for further forward checks: empty ones, large ones
   std::vector<Rejection> rejections = {};
 
@@ -131,7 +133,7 @@ struct OpSample {
     reference = detail::on_list<Array>(std::move(f));
     return *this;
   }
-  OpSample& gives(std::vector<DType> dtypes) {
+  OpSample& gives(std::vector<std::optional<DType>> dtypes) {
     results = std::move(dtypes);
     return *this;
   }
@@ -159,6 +161,10 @@ struct OpSample {
     units_wide = wide;
     units_narrow = narrow;
     units_gradient = gradient;
+    return *this;
+  }
+  OpSample& gives_wide() {
+    wide_result = true;
     return *this;
   }
   OpSample& may_give_nan() {

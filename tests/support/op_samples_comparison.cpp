@@ -67,15 +67,19 @@ OpSample logical(const std::string& name, Function f, Reference reference) {
       .rejects(name + ": b has dtype f32, expected bool", [f] { f(empty({2}, DType::boolean), empty({2})); });
 }
 
-OpSample property(const std::string& name, Tensor (*f)(const Tensor&), double (*reference)(double)) {
+void add_property(std::vector<OpSample>& rows, const std::string& name, Tensor (*f)(const Tensor&),
+                  double (*reference)(double)) {
   const double inf = std::numeric_limits<double>::infinity();
-  return OpSample(name)
-      .in_values({2, 4}, {0, 1, -1, inf, -inf, std::nan(""), -std::nan(""), 1e300}, DType::f64)
-      .calls(f)
-      .equals([reference](const Array& x) { return map(x, reference); })
-      .gives({DType::boolean})
-      .no_gradient()
-      .rejects(name + ": x is undefined, expected a tensor", [f] { f(Tensor()); });
+  OpSample row = OpSample(name)
+                     .calls(f)
+                     .equals([reference](const Array& x) { return map(x, reference); })
+                     .gives({DType::boolean})
+                     .no_gradient();
+  OpSample special = row;
+  special.variant = "special";
+  special.in_values({2, 4}, {0, 1, -1, inf, -inf, std::nan(""), -std::nan(""), 1e300}, DType::f64);
+  rows.push_back(special);
+  rows.push_back(row.in({5, 9}).any_shape());
 }
 
 // any and all give a bool of C++.
@@ -93,8 +97,8 @@ OpSample summary(const std::string& name, bool (*f)(const Tensor&), const std::s
 
 OpSample summary_of_nothing(const std::string& name, bool (*f)(const Tensor&), bool expected) {
   return OpSample(name, "nothing")
-      .in({1}, booleans())
-      .calls([f](const Tensor& x) { return from_vector(std::vector<bool>{f(x.as_view({0}, {1}, 0))}); })
+      .in({0, 3}, booleans())
+      .calls([f](const Tensor& x) { return from_vector(std::vector<bool>{f(x)}); })
       .equals([expected] { return Array({1}, {expected ? 1.0 : 0.0}); })
       .gives({DType::boolean})
       .no_gradient();
@@ -119,10 +123,12 @@ std::vector<OpSample> comparison_samples() {
                      .gives({DType::boolean})
                      .no_gradient()
                      .any_shape()
-                     .rejects("logical_not: x is undefined, expected a tensor", [] { logical_not(Tensor()); })
-                     .rejects("logical_not: x has dtype f32, expected bool", [] { logical_not(empty({2})); }));
-  rows.push_back(property("isnan", isnan, [](double x) { return std::isnan(x) ? 1.0 : 0.0; }));
-  rows.push_back(property("isfinite", isfinite, [](double x) { return std::isfinite(x) ? 1.0 : 0.0; }));
+                     .rejects("logical_not: a is undefined, expected a tensor", [] { logical_not(Tensor()); })
+                     .rejects("logical_not: a has dtype f32, expected bool", [] { logical_not(empty({2})); }));
+  add_property(rows, "isnan", isnan, [](double x) { return std::isnan(x) ? 1.0 : 0.0; });
+  rows.back().rejects("isnan: x is undefined, expected a tensor", [] { isnan(Tensor()); });
+  add_property(rows, "isfinite", isfinite, [](double x) { return std::isfinite(x) ? 1.0 : 0.0; });
+  rows.back().rejects("isfinite: x is undefined, expected a tensor", [] { isfinite(Tensor()); });
   rows.push_back(summary("any", any, "none", {0, 0, 0}, false));
   rows.push_back(summary("any", any, "last", {0, 0, 1}, true));
   rows.push_back(summary("all", all, "but last", {1, 1, 0}, false));

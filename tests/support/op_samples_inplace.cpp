@@ -15,11 +15,14 @@ OpSample changed(const std::string& name, const std::string& variant, const Shap
         change(x, t);
         return x;
       })
-      .no_gradient()
-      .rejects(name + ": x is undefined, expected a tensor", [change] {
-        Tensor none;
-        change(none, {none, empty({2})});
-      });
+      .no_gradient();
+}
+
+std::function<void()> on_nothing(void (*change)(Tensor&)) {
+  return [change] {
+    Tensor none;
+    change(none);
+  };
 }
 
 // The same on every second column of a block, of which the rest must stay as it is.
@@ -54,6 +57,7 @@ std::vector<OpSample> inplace_samples() {
       changed("fill_", "", {5, 9}, fill)
           .equals([](const Array& x) { return filled(x.shape, -0.5); })
           .any_shape()
+          .rejects("fill_: x is undefined, expected a tensor", on_nothing([](Tensor& x) { fill_(x, 1); }))
           .rejects("fill_: value is 0.5, expected a whole number that i64 holds",
                    [] {
                      Tensor x = empty({2}, DType::i64);
@@ -72,6 +76,7 @@ std::vector<OpSample> inplace_samples() {
           .in({9})
           .equals([](const Array& x, const Array& source) { return stretch(source, x.shape); })
           .also_for({{0, 9}, {9}})
+          .rejects("copy_: x is undefined, expected a tensor", on_nothing([](Tensor& x) { copy_(x, empty({2})); }))
           .rejects("copy_: source has shape [3], expected a shape that broadcasts to [2]",
                    [] {
                      Tensor x = empty({2});
@@ -85,6 +90,7 @@ std::vector<OpSample> inplace_samples() {
           .equals([sum](const Array& x, const Array& y) { return zip(x, y, sum); })
           .also_for({{131, 307}, {131, 307}})
           .also_for({{0, 9}, {1}})
+          .rejects("add_: x is undefined, expected a tensor", on_nothing([](Tensor& x) { add_(x, empty({2})); }))
           .rejects("add_: y has shape [3], expected a shape that broadcasts to [2]",
                    [] {
                      Tensor x = empty({2});
@@ -97,7 +103,13 @@ std::vector<OpSample> inplace_samples() {
           .in({5, 9})
           .equals([product](const Array& x, const Array& y) { return zip(x, y, product); })
           .also_for({{131, 307}, {307}})
-          .also_for({{0, 9}, {1}}),
+          .also_for({{0, 9}, {1}})
+          .rejects("mul_: x is undefined, expected a tensor", on_nothing([](Tensor& x) { mul_(x, 2.0); }))
+          .rejects("mul_: y has shape [3], expected a shape that broadcasts to [2]",
+                   [] {
+                     Tensor x = empty({2});
+                     mul_(x, empty({3}));
+                   }),
       changed_in_part("mul_", {5, 8}, mul).in({4, 5}).equals([product](const Array& x, const Array& y) {
         return in_part(x, [&](double value, const Shape& i) { return product(value, y.at(i)); });
       }),

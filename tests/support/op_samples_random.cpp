@@ -130,11 +130,27 @@ std::vector<OpSample> random_samples() {
           })
           .gives({DType::i64})
           .no_gradient()
+          .rejects("multinomial: weights is undefined",
+                   [] {
+                     Generator g(1);
+                     multinomial(Tensor(), 1, g);
+                   })
           .rejects("multinomial: weights has sum 0 in row 1, expected more than 0",
                    [] {
                      Generator g(1);
                      multinomial(from_vector(std::vector<float>{1, 2, 0, 0}, {2, 2}), 1, g);
                    }),
+      OpSample("multinomial", "no rows")
+          .in({0, 4}, between(0.5, 1))
+          .calls([](const Tensor& weights) {
+            Generator generator(kSeed);
+            return multinomial(weights, 6, generator);
+          })
+          .equals([] {
+            return filled({0, 6}, 0);
+          })
+          .gives({DType::i64})
+          .no_gradient(),
   };
 }
 

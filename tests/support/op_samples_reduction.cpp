@@ -38,12 +38,16 @@ double log_sum_exp(const std::vector<double>& v) {
 }
 
 double variance(const std::vector<double>& v, double correction) {
+  const auto count = static_cast<double>(v.size());
+  if (count <= correction) {
+    return std::nan("");
+  }
   double sum = 0.0;
   const double mean_of_v = average(v);
   for (const double x : v) {
     sum += (x - mean_of_v) * (x - mean_of_v);
   }
-  return sum / (static_cast<double>(v.size()) - correction);
+  return sum / (count - correction);
 }
 
 // Of all elements, rank 0.
@@ -77,7 +81,7 @@ void add_over_dims(std::vector<OpSample>& rows, const std::string& name, Tensor 
                               [f] {
                                 f(empty({2, 3}), {0, 0}, false);
                               })
-                     .rejects(name + ": dims is 2, expected -2 to 1 for a tensor of rank 2", [f] {
+                     .rejects(name + ": an entry of dims is 2, expected -2 to 1 for a tensor of rank 2", [f] {
                        f(empty({2, 3}), {2}, false);
                      }));
   rows.push_back(OpSample(name, "keepdim")
@@ -95,7 +99,7 @@ using LineFunction = Tensor (*)(const Tensor&, int64_t, bool);
 
 // Over one dimension: the last, dropped, and the first, kept.
 void add_over_line(std::vector<OpSample>& rows, const std::string& name, LineFunction f, Summary reference,
-                   const Domain& domain = reals(), std::vector<DType> results = {}) {
+                   const Domain& domain = reals(), std::vector<std::optional<DType>> results = {}) {
   const bool index = !results.empty();
   OpSample last = OpSample(name)
                       .in({3, 7}, domain)
@@ -195,7 +199,7 @@ void add_variances(std::vector<OpSample>& rows) {
                      .also_for({{0, 2, 5}})
                      .also_for({{33, 2, 301}})
                      .rejects("var: x is undefined, expected a tensor", [] { var(Tensor(), {0}); })
-                     .rejects("var: dims is 2, expected -2 to 1 for a tensor of rank 2", [] {
+                     .rejects("var: an entry of dims is 2, expected -2 to 1 for a tensor of rank 2", [] {
                        var(empty({2, 3}), {2});
                      }));
   rows.push_back(row("biased, keepdim", 0, true));
@@ -238,7 +242,7 @@ std::vector<OpSample> reduction_samples() {
   for (OpSample& row : rows) {
     if (row.variant.empty() && (row.op == "max" || row.op == "min" || row.op == "argmax" || row.op == "argmin")) {
       const std::string name = row.op;
-      row.rejects(name + ": dimension 1 has size 0, expected 1 or more", [name] {
+      row.rejects(name + ": x has shape [2, 0], expected a size above 0 along dimension 1", [name] {
         const Tensor x = empty({2, 0});
         name == "max" ? max(x, 1) : name == "min" ? min(x, 1) : name == "argmax" ? argmax(x, 1) : argmin(x, 1);
       });
@@ -255,7 +259,7 @@ std::vector<OpSample> reduction_samples() {
                      .calls([](const Tensor& x) { return logsumexp(x, 1); })
                      .equals([](const Array& x) { return fold(x, {1}, false, log_sum_exp); })
                      .no_gradient());
-  rows.push_back(over_all("norm", norm, length));
+  rows.push_back(over_all("norm", norm, length).also_for({{0}}));
   return rows;
 }
 

@@ -203,15 +203,15 @@ Array product(const Array& a, const Array& b) {
   shape.push_back(a.size(-2));
   shape.push_back(b.size(-1));
   return build(shape, [&](const Shape& index) {
-    double sum = 0.0;
+    long double sum = 0.0L;
     Shape i = index;
     Shape j = index;
     for (int64_t k = 0; k < a.size(-1); ++k) {
       i[shape.rank() - 1] = k;
       j[shape.rank() - 2] = k;
-      sum += left.at(i) * right.at(j);
+      sum += static_cast<long double>(left.at(i)) * right.at(j);
     }
-    return sum;
+    return static_cast<double>(sum);
   });
 }
 
@@ -233,7 +233,10 @@ Array softmax_last(const Array& x) {
   });
 }
 
-double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+double total(const std::vector<double>& values) {
+  return static_cast<double>(std::accumulate(values.begin(), values.end(), 0.0L));  // rounded once
+}
+
 double average(const std::vector<double>& values) { return total(values) / static_cast<double>(values.size()); }
 
 }  // namespace deltatape::test

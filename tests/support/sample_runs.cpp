@@ -89,8 +89,8 @@ Tensors draw_inputs(const OpSample& sample, DType dtype, const std::vector<Shape
 }
 
 DType result_dtype(const OpSample& sample, const Tensors& inputs, size_t i) {
-  if (!sample.results.empty()) {
-    return sample.results.at(i);
+  if (!sample.results.empty() && sample.results.at(i)) {
+    return *sample.results[i];
   }
   // Indices and masks have no say in the result's dtype; other integer inputs do.
   std::optional<DType> dtype;
@@ -99,7 +99,8 @@ DType result_dtype(const OpSample& sample, const Tensors& inputs, size_t i) {
       dtype = dtype ? promote(*dtype, inputs[input].dtype()) : inputs[input].dtype();
     }
   }
-  return dtype.value_or(DType::f32);
+  const DType result = dtype.value_or(DType::f32);
+  return sample.wide_result ? promote(result, DType::f32) : result;
 }
 
 Tolerance forward_tolerance(const OpSample& sample, DType dtype) {
@@ -138,8 +139,9 @@ Tensors draw_upstream(const OpSample& sample, const Tensors& outputs) {
   Tensors upstream;
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& output = outputs[i];
-    upstream.push_back(is_floating(output.dtype()) ? random_tensor(output.shape(), seed_of(sample) + i, output.dtype())
-                                                   : Tensor());
+    // Another seed than the inputs': a gradient that is a multiple of the input hides much.
+    const uint64_t seed = ~seed_of(sample) + i;
+    upstream.push_back(is_floating(output.dtype()) ? random_tensor(output.shape(), seed, output.dtype()) : Tensor());
   }
   return upstream;
 }

@@ -1,0 +1,160 @@
+#include "backends/cpu/gemm.h"
+
+#include <xflens/cxxblas/drivers/cblas.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string_view>
+
+#include "backends/cpu/float_rows.h"
+#include "backends/cpu/thread_split.h"
+
+extern "C" void openblas_set_num_threads(int count);
+extern "C" char* openblas_get_corename();
+
+namespace deltatape::cpu {
+namespace {
+
+constexpr int64_t kBlasLimit = std::numeric_limits<int>::max();
+
+/// Whether BLAS can read a matrix in place, and how: contiguous rows, or contiguous columns (transposed).
+struct BlasLayout {
+  bool usable = false;
+  CBLAS_TRANSPOSE transpose = CblasNoTrans;
+  int leading = 1;
+};
+
+template <class T>
+BlasLayout blas_layout(int64_t rows, int64_t columns, MatrixView<T> matrix) {
+  const auto fits = [](int64_t leading, int64_t extent) { return leading >= extent && leading <= kBlasLimit; };
+  // The stride of a dimension of size 1 means nothing.
+  const int64_t row_stride = rows == 1 ? columns : matrix.row_stride;
+  const int64_t column_stride = columns == 1 ? rows : matrix.column_stride;
+  if ((columns == 1 || column_stride == 1) && fits(row_stride, columns)) {
+    return {true, CblasNoTrans, static_cast<int>(row_stride)};
+  }
+  if ((rows == 1 || row_stride == 1) && fits(column_stride, rows)) {
+    return {true, CblasTrans, static_cast<int>(column_stride)};
+  }
+  return {};
+}
+
+void call_blas(BlasLayout a_layout, BlasLayout b_layout, int m, int n, int k, const float* a, const float* b, float* c,
+               int ldc) {
+  cblas_sgemm(CblasRowMajor, a_layout.transpose, b_layout.transpose, m, n, k, 1.0F, a, a_layout.leading, b,
+              b_layout.leading, 0.0F, c, ldc);
+}
+void call_blas(BlasLayout a_layout, BlasLayout b_layout, int m, int n, int k, const double* a, const double* b,
+               double* c, int ldc) {
+  cblas_dgemm(CblasRowMajor, a_layout.transpose, b_layout.transpose, m, n, k, 1.0, a, a_layout.leading, b,
+              b_layout.leading, 0.0, c, ldc);
+}
+
+/// What OpenBLAS found out about the processor when it was loaded.
+struct Blas {
+  bool has_avx512;
+};
+const Blas& blas() {
+  static const Blas instance = [] {
+    // One pool of threads, OpenMP's: OpenBLAS' own would compete with it for the cores.
+    openblas_set_num_threads(1);
+    constexpr std::array<std::string_view, 3> kWithAvx512{"SkylakeX", "Cooperlake", "Sapphirerapids"};
+    const std::string_view core = openblas_get_corename();
+    return Blas{std::find(kWithAvx512.begin(), kWithAvx512.end(), core) != kWithAvx512.end()};
+  }();
+  return instance;
+}
+
+#ifdef __AVX512F__
+constexpr bool kWeHaveAvx512 = true;
+#else
+constexpr bool kWeHaveAvx512 = false;
+#endif
+
+}  // namespace
+
+template <class T>
+void blas_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+  static_cast<void>(blas());
+  BlasLayout a_layout = blas_layout(m, k, a);
+  BlasLayout b_layout = blas_layout(k, n, b);
+  Scratch<T> a_packed(a_layout.usable ? 0 : m * k);
+  Scratch<T> b_packed(b_layout.usable ? 0 : k * n);
+  if (!a_layout.usable) {
+    pack_matrix(m, k, a, a_packed.data());
+    a = {a_packed.data(), k, 1};
+    a_layout = blas_layout(m, k, a);
+  }
+  if (!b_layout.usable) {
+    pack_matrix(k, n, b, b_packed.data());
+    b = {b_packed.data(), n, 1};
+    b_layout = blas_layout(k, n, b);
+  }
+  call_blas(a_layout, b_layout, static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), a.data, b.data, c,
+            static_cast<int>(ldc));
+}
+
+template <class T>
+void blocked_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+  // A tile reads a panel of B (at most 32 KiB) from L1 and a group of rows of A (8 KiB) from L2, where a block of B
+  // (512 KiB) waits too.
+  constexpr int64_t kGroup = 8;
+  constexpr int64_t kPanel = 128 / static_cast<int64_t>(sizeof(T));
+  constexpr int64_t kDepth = 1024 / static_cast<int64_t>(sizeof(T));
+  constexpr int64_t kRows = 16 * kGroup;
+  constexpr int64_t kColumns = 16 * kPanel;
+  const int64_t even_depth = ceil_div(k, ceil_div(k, kDepth));
+  Scratch<T> a_packed(std::min(m, kRows) * even_depth);
+  Scratch<T> b_packed(std::min(n, kColumns) * even_depth);
+  for (int64_t j = 0; j < n; j += kColumns) {
+    const int64_t columns = std::min(kColumns, n - j);
+    for (int64_t p = 0; p < k; p += even_depth) {
+      const int64_t depth = std::min(even_depth, k - p);
+      for (int64_t q = 0; q < columns; q += kPanel) {
+        pack_matrix(depth, std::min(kPanel, columns - q), b.block(p, j + q), b_packed.data() + q * depth);
+      }
+      for (int64_t i = 0; i < m; i += kRows) {
+        const int64_t rows = std::min(kRows, m - i);
+        for (int64_t r = 0; r < rows; r += kGroup) {
+          pack_matrix(depth, std::min(kGroup, rows - r), a.block(i + r, p).transposed(), a_packed.data() + r * depth);
+        }
+        for (int64_t q = 0; q < columns; q += kPanel) {
+          const int64_t width = std::min(kPanel, columns - q);
+          const MatrixView<T> panel{b_packed.data() + q * depth, width, 1};
+          for (int64_t r = 0; r < rows; r += kGroup) {
+            const int64_t height = std::min(kGroup, rows - r);
+            const MatrixView<T> group{a_packed.data() + r * depth, 1, height};
+            small_gemm(height, width, depth, group, panel, c + (i + r) * ldc + j + q, ldc,
+                       p == 0 ? Update::set : Update::add);
+          }
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+void gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+  // Measured. With AVX-512 small_gemm keeps its pace until B leaves the second-level cache; BLAS is never faster below.
+  const double bytes_of_b = static_cast<double>(k) * static_cast<double>(n) * static_cast<double>(sizeof(T));
+  const double products = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  const bool small = kWeHaveAvx512 ? bytes_of_b <= 256.0 * 1024 : products <= 32.0 * 32 * 32;
+  if (small || std::min({m, n, k}) <= 3 || k > kBlasLimit) {
+    small_gemm(m, n, k, a, b, c, ldc, Update::set);
+  } else if (kWeHaveAvx512 && !blas().has_avx512) {
+    // OpenBLAS takes processors newer than itself for older ones: 0.3.21 runs AVX2 kernels on Zen 4 and Zen 5.
+    blocked_gemm(m, n, k, a, b, c, ldc);
+  } else {
+    blas_gemm(m, n, k, a, b, c, ldc);
+  }
+}
+
+template void gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t);
+template void gemm(int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t);
+template void blas_gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t);
+template void blas_gemm(int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t);
+template void blocked_gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t);
+template void blocked_gemm(int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t);
+
+}  // namespace deltatape::cpu
