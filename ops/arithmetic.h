@@ -1,6 +1,6 @@
 // Elementwise functions of two tensors. Shapes broadcast as in NumPy and dtypes promote as in PyTorch; a plain number
-// takes the tensor's dtype (an integer tensor with a fractional number becomes f32). All differentiable in their
-// floating-point arguments.
+// takes the tensor's dtype (an integer tensor that cannot hold it becomes f32). Two bool tensors are refused, except by
+// where. All differentiable in their floating-point arguments.
 #pragma once
 
 #include "core/tensor.h"
@@ -24,6 +24,7 @@ Tensor sub(double a, const Tensor& b);
 Tensor mul(const Tensor& a, double b);
 Tensor div(const Tensor& a, double b);
 Tensor div(double a, const Tensor& b);
+/// An integer tensor to a negative power is f32.
 Tensor pow(const Tensor& a, double b);
 
 /// condition ? a : b, elementwise; `condition` is bool; all three broadcast.

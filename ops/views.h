@@ -9,15 +9,16 @@
 
 namespace deltatape {
 
-/// A range of a dimension: start (default 0) up to but without stop (default: the size), every step-th entry (step >= 1).
-/// Negative bounds count from the end; bounds beyond the size are cut to it, as in Python.
+/// A range of a dimension: start (default 0) up to but without stop (default: the size), every step-th entry (step >=
+/// 1). Negative bounds count from the end; bounds beyond the size are cut to it, as in Python.
 struct Slice {
   std::optional<int64_t> start = std::nullopt;
   std::optional<int64_t> stop = std::nullopt;
   int64_t step = 1;
 };
 
-/// `x` with another shape of as many elements; one size may be -1 (inferred). A copy when x's strides do not allow a view.
+/// `x` with another shape of as many elements; one size may be -1 (inferred). A copy when x's strides do not allow a
+/// view.
 Tensor reshape(const Tensor& x, const Shape& shape);
 /// Joins dimensions first..last into one.
 Tensor flatten(const Tensor& x, int64_t first = 0, int64_t last = -1);

@@ -7,7 +7,7 @@
 #include "tests/backends/kernel_inputs.h"
 
 using namespace deltatape;
-using namespace deltatape::testing;
+using namespace deltatape::test;
 
 namespace {
 constexpr DType kAll[] = {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i64, DType::i32, DType::boolean};

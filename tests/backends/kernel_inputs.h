@@ -12,7 +12,7 @@
 #include "backends/backend.h"
 #include "core/tensor.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 inline const Backend& cpu() { return backend_of(Device::cpu()); }
 
@@ -124,4 +124,4 @@ inline std::vector<double> telling_numbers() {
 
 inline constexpr DType kFloats[] = {DType::f32, DType::f64, DType::bf16, DType::f16};
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -8,7 +8,7 @@
 #include "tests/backends/kernel_inputs.h"
 
 using namespace deltatape;
-using namespace deltatape::testing;
+using namespace deltatape::test;
 
 namespace {
 

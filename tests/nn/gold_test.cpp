@@ -18,13 +18,13 @@
 namespace deltatape {
 namespace {
 
-using testing::GoldFolder;
+using test::GoldFolder;
 
 void check_error(const std::string& name, const Tensor& value, const Tensor& expected, double limit, double floor) {
   CAPTURE(name);
-  const double error = testing::relative_error(value, expected);
+  const double error = test::relative_error(value, expected);
   CAPTURE(error);
-  CHECK((error <= limit || testing::largest_difference(value, expected) <= floor));
+  CHECK((error <= limit || test::largest_difference(value, expected) <= floor));
 }
 
 nn::KDALayerConfig layer_config(const nlohmann::json& json) {
@@ -71,7 +71,7 @@ void check_layer(const GoldFolder& gold, DType dtype, nn::KDAImplementation impl
 }
 
 TEST_CASE("KimiDeltaAttention: golden layer cases in f64 and f32") {
-  for (const std::string& name : testing::gold_cases("layer")) {
+  for (const std::string& name : test::gold_cases("layer")) {
     CAPTURE(name);
     const GoldFolder gold(name);
     for (const auto implementation : {nn::KDAImplementation::chunk, nn::KDAImplementation::recurrent}) {
@@ -179,7 +179,7 @@ void check_training(GoldModel& g) {
 }
 
 TEST_CASE("KDAForCausalLM: golden models in f64 and f32, from logits to the trained parameters") {
-  for (const std::string& name : testing::gold_cases("model")) {
+  for (const std::string& name : test::gold_cases("model")) {
     for (const DType dtype : {DType::f64, DType::f32}) {
       CAPTURE(name);
       CAPTURE(to_string(dtype));

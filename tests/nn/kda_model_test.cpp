@@ -143,7 +143,7 @@ TEST_CASE("KDAForCausalLM: chunk and recurrent implementations give the same log
     const auto recurrent = run(nn::KDAImplementation::recurrent);
     for (size_t i = 0; i < chunk.size(); ++i) {
       CAPTURE(i);
-      CHECK(testing::relative_error(chunk[i], recurrent[i]) <= 1e-10);
+      CHECK(test::relative_error(chunk[i], recurrent[i]) <= 1e-10);
     }
   }
 }
@@ -161,7 +161,7 @@ TEST_CASE("KDAForCausalLM: packed documents equal the documents one by one") {
       if (bounds[n] < bounds[n + 1]) {
         const Slice range{bounds[n], bounds[n + 1]};
         const Tensor alone = model.forward(slice(ids, 1, range));
-        CHECK(testing::relative_error(slice(packed, 1, range), alone) <= 1e-12);
+        CHECK(test::relative_error(slice(packed, 1, range), alone) <= 1e-12);
       }
     }
   }
@@ -180,7 +180,7 @@ TEST_CASE("KDAForCausalLM::forward_next: pieces of any length equal one pass") {
     int64_t from = 0;
     for (const int64_t length : {1, 1, 2, 19, 1, 5, 1}) {
       const Slice range{from, from + length};
-      CHECK(testing::relative_error(model.forward_next(slice(ids, 1, range), cache), slice(all, 1, range)) <= 1e-12);
+      CHECK(test::relative_error(model.forward_next(slice(ids, 1, range), cache), slice(all, 1, range)) <= 1e-12);
       from += length;
     }
     CHECK(cache.length == 30);

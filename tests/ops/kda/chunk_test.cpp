@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "ops/convert.h"
 #include "ops/kda/recurrent.h"
 #include "tests/ops/kda/kda_cases.h"
@@ -9,23 +12,23 @@
 namespace deltatape {
 namespace {
 
-using testing::Decay;
-using testing::KDACase;
-using testing::KDAShape;
-using testing::Keys;
-using testing::make_case;
+using test::Decay;
+using test::KDACase;
+using test::KDAShape;
+using test::Keys;
+using test::make_case;
 
 /// Every tensor of the chunk form against the recurrence.
 void check_agreement(const KDACase& c, double limit) {
-  const testing::NamedResults expected = run_case(&kda::recurrent, c);
-  const testing::NamedResults actual = run_case(&kda::chunk, c);
+  const test::NamedResults expected = run_case(&kda::recurrent, c);
+  const test::NamedResults actual = run_case(&kda::chunk, c);
   REQUIRE(actual.size() == expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
     CAPTURE(expected[i].first);
     CHECK(actual[i].first == expected[i].first);
-    const double error = testing::relative_error(actual[i].second, expected[i].second);
+    const double error = test::relative_error(actual[i].second, expected[i].second);
     // Where a gradient is exactly zero (dg of a first step without a state) only rounding is left.
-    CHECK((error <= limit || testing::largest_difference(actual[i].second, expected[i].second) <= 1e-13));
+    CHECK((error <= limit || test::largest_difference(actual[i].second, expected[i].second) <= 1e-13));
   }
 }
 
@@ -101,6 +104,37 @@ TEST_CASE("kda::chunk: equals the recurrence on packed sequences") {
   }
 }
 
+TEST_CASE("kda::chunk: the gradient of strong decay is accurate element by element") {
+  // Each dg_t carries a factor exp(g_t); a gradient formed as a difference of sums would have no digits left here.
+  const KDACase c = make_case({1, 70, 1, 1, 6, 5, {}}, plain(64), 43, Decay::strong);
+  const auto gradient_of_g = [&c](test::KDAFunction function) {
+    for (const auto& [name, value] : run_case(function, c)) {
+      if (name == "dg") {
+        return value.to_vector<double>();
+      }
+    }
+    return std::vector<double>();
+  };
+  const auto expected = gradient_of_g(&kda::recurrent);
+  const auto actual = gradient_of_g(&kda::chunk);
+  REQUIRE(actual.size() == 70 * 6);
+  for (size_t i = 0; i < actual.size(); ++i) {
+    CHECK(std::fabs(actual[i] - expected[i]) <= 1e-9 * std::fabs(expected[i]));
+  }
+}
+
+TEST_CASE("kda::chunk: a log decay of minus infinity forgets everything before it") {
+  KDACase c = make_case({1, 40, 1, 1, 4, 3, {}}, plain(16), 47);
+  std::vector<double> g = c.inputs.g.to_vector<double>();
+  for (const size_t step : {size_t{0}, size_t{7}, size_t{16}, size_t{39}}) {
+    for (size_t channel = 0; channel < 4; ++channel) {
+      g[step * 4 + channel] = -std::numeric_limits<double>::infinity();
+    }
+  }
+  c.inputs.g = from_vector(g, c.inputs.g.shape());
+  check_agreement(c, 1e-10);
+}
+
 TEST_CASE("kda::chunk: f32 stays near f64 where decay is strong or absent") {
   for (const Decay decay : {Decay::none, Decay::bounded, Decay::strong, Decay::mixed, Decay::resets}) {
     CAPTURE(static_cast<int>(decay));
@@ -115,11 +149,11 @@ TEST_CASE("kda::chunk: f32 stays near f64 where decay is strong or absent") {
                       &widened.inputs.initial_state, &widened.d_o, &widened.d_ht}) {
       *x = to(*x, DType::f64);
     }
-    const testing::NamedResults expected = run_case(&kda::recurrent, widened);
-    const testing::NamedResults actual = run_case(&kda::chunk, rounded);
+    const test::NamedResults expected = run_case(&kda::recurrent, widened);
+    const test::NamedResults actual = run_case(&kda::chunk, rounded);
     for (size_t i = 0; i < actual.size(); ++i) {
       CAPTURE(expected[i].first);
-      CHECK(testing::relative_error(actual[i].second, expected[i].second) <= 2e-5);
+      CHECK(test::relative_error(actual[i].second, expected[i].second) <= 2e-5);
     }
   }
 }

@@ -9,9 +9,9 @@
 namespace deltatape {
 namespace {
 
-testing::KDACase load_case(const testing::GoldFolder& gold, DType dtype) {
+test::KDACase load_case(const test::GoldFolder& gold, DType dtype) {
   const auto& config = gold.config();
-  testing::KDACase c;
+  test::KDACase c;
   c.inputs.q = gold.load("q", dtype);
   c.inputs.k = gold.load("k", dtype);
   c.inputs.v = gold.load("v", dtype);
@@ -38,7 +38,7 @@ testing::KDACase load_case(const testing::GoldFolder& gold, DType dtype) {
   return c;
 }
 
-void check_results(const testing::GoldFolder& gold, const testing::NamedResults& results, DType dtype) {
+void check_results(const test::GoldFolder& gold, const test::NamedResults& results, DType dtype) {
   for (const auto& [name, value] : results) {
     CAPTURE(name);
     const Tensor expected = gold.load(name);
@@ -49,24 +49,24 @@ void check_results(const testing::GoldFolder& gold, const testing::NamedResults&
       limit = name == "o" || name == "ht" ? 5e-5 : gate ? 5e-4 : 2e-4;
     }
     const double floor = dtype == DType::f64 ? 1e-12 : 1e-6;  // some gradients are exactly zero
-    const double error = testing::relative_error(value, expected);
+    const double error = test::relative_error(value, expected);
     CAPTURE(error);
-    CHECK((error <= limit || testing::largest_difference(value, expected) <= floor));
+    CHECK((error <= limit || test::largest_difference(value, expected) <= floor));
   }
 }
 
 TEST_CASE("kda: golden operator cases in f64 and f32") {
-  const auto names = testing::gold_cases("operator");
+  const auto names = test::gold_cases("operator");
   if (names.empty()) {
     MESSAGE("no golden data beside the project, nothing compared");
   }
   for (const std::string& name : names) {
     CAPTURE(name);
-    const testing::GoldFolder gold(name);
-    const testing::KDACase exact = load_case(gold, DType::f64);
+    const test::GoldFolder gold(name);
+    const test::KDACase exact = load_case(gold, DType::f64);
     check_results(gold, run_case(&kda::chunk, exact), DType::f64);
     check_results(gold, run_case(&kda::recurrent, exact), DType::f64);
-    const testing::KDACase single = load_case(gold, DType::f32);
+    const test::KDACase single = load_case(gold, DType::f32);
     check_results(gold, run_case(&kda::chunk, single), DType::f32);
     check_results(gold, run_case(&kda::recurrent, single), DType::f32);
   }

@@ -10,8 +10,8 @@
 namespace deltatape {
 namespace {
 
-using testing::KDACase;
-using testing::make_case;
+using test::KDACase;
+using test::make_case;
 
 /// The case as a function of its tensors, in the order q, k, v, g, beta and then whichever of A_log, dt_bias, h0 exist.
 std::vector<Tensor> tensors_of(const kda::Inputs& in) {
@@ -24,7 +24,7 @@ std::vector<Tensor> tensors_of(const kda::Inputs& in) {
   return tensors;
 }
 
-TensorFunction function_of(testing::KDAFunction function, const KDACase& c) {
+TensorFunction function_of(test::KDAFunction function, const KDACase& c) {
   return [function, c](const std::vector<Tensor>& tensors) {
     kda::Inputs in = c.inputs;
     size_t next = 0;
@@ -50,7 +50,7 @@ std::vector<KDACase> tiny_cases() {
   kda::Options bounded = everything;
   bounded.gate = kda::Gate::lower_bound;
   bounded.state_v_first = true;
-  return {make_case({1, 3, 1, 1, 2, 2, {}}, bare, 1, testing::Decay::mild),
+  return {make_case({1, 3, 1, 1, 2, 2, {}}, bare, 1, test::Decay::mild),
           make_case({1, 3, 1, 2, 2, 1, {}}, everything, 2), make_case({1, 4, 1, 1, 2, 2, {1, 0, 3}}, bounded, 3)};
 }
 
@@ -67,7 +67,7 @@ TEST_CASE("kda: gradients across a chunk border equal central differences") {
   kda::Options options;
   options.chunk_size = 16;
   options.output_final_state = true;
-  const KDACase c = make_case({1, 18, 1, 1, 2, 2, {}}, options, 4, testing::Decay::mild);
+  const KDACase c = make_case({1, 18, 1, 1, 2, 2, {}}, options, 4, test::Decay::mild);
   GradcheckOptions few;
   few.directions = 4;
   const GradcheckReport report = gradcheck(function_of(&kda::chunk, c), tensors_of(c.inputs), few);

@@ -8,7 +8,7 @@
 #include "autograd/backward.h"
 #include "ops/creation.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 namespace {
 
 double normal(Generator& generator) {
@@ -245,4 +245,4 @@ double largest_difference(const Tensor& x, const Tensor& ref) {
   return largest;
 }
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

@@ -9,7 +9,7 @@
 #include "core/tensor.h"
 #include "ops/kda/options.h"
 
-namespace deltatape::testing {
+namespace deltatape::test {
 
 /// The log decays that make trouble, one kind each.
 enum class Decay : uint8_t {
@@ -63,4 +63,4 @@ double relative_error(const Tensor& x, const Tensor& ref);
 /// The largest absolute difference, infinite as above.
 double largest_difference(const Tensor& x, const Tensor& ref);
 
-}  // namespace deltatape::testing
+}  // namespace deltatape::test

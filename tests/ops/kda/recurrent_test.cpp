@@ -13,9 +13,9 @@
 namespace deltatape {
 namespace {
 
-using testing::KDACase;
-using testing::KDAShape;
-using testing::make_case;
+using test::KDACase;
+using test::KDAShape;
+using test::make_case;
 
 kda::Options with_final_state() {
   kda::Options options;
@@ -62,12 +62,12 @@ TEST_CASE("kda::recurrent: equals plain loops") {
     kda::Options options = with_final_state();
     options.state_v_first = row.v_first;
     for (const bool with_state : {false, true}) {
-      const KDACase c = make_case(row.shape, options, 7, testing::Decay::mixed, testing::Keys::random, with_state);
-      const kda::Output expected = testing::plain_loops(c);
+      const KDACase c = make_case(row.shape, options, 7, test::Decay::mixed, test::Keys::random, with_state);
+      const kda::Output expected = test::plain_loops(c);
       for (const auto function : {&kda::recurrent, &kda::chunk}) {
         const kda::Output out = function(c.inputs, c.options);
-        CHECK(testing::relative_error(out.o, expected.o) <= 1e-13);
-        CHECK(testing::relative_error(out.final_state, expected.final_state) <= 1e-13);
+        CHECK(test::relative_error(out.o, expected.o) <= 1e-13);
+        CHECK(test::relative_error(out.final_state, expected.final_state) <= 1e-13);
       }
     }
   }
@@ -76,20 +76,20 @@ TEST_CASE("kda::recurrent: equals plain loops") {
 TEST_CASE("kda: without time steps the final state is the initial one, and its gradient passes through") {
   for (const auto function : {&kda::recurrent, &kda::chunk}) {
     const KDACase c = make_case({2, 0, 1, 2, 3, 4, {}}, with_final_state(), 3);
-    for (const auto& [name, tensor] : testing::run_case(function, c)) {
+    for (const auto& [name, tensor] : test::run_case(function, c)) {
       CAPTURE(name);
       if (name == "ht") {
-        CHECK(testing::largest_difference(tensor, c.inputs.initial_state) == 0.0);
+        CHECK(test::largest_difference(tensor, c.inputs.initial_state) == 0.0);
       } else if (name == "dh0") {
-        CHECK(testing::largest_difference(tensor, c.d_ht) == 0.0);
+        CHECK(test::largest_difference(tensor, c.d_ht) == 0.0);
       } else {
         CHECK(tensor.numel() == 0);
       }
     }
     const KDACase no_state =
-        make_case({2, 0, 1, 2, 3, 4, {}}, with_final_state(), 3, testing::Decay::mild, testing::Keys::random, false);
+        make_case({2, 0, 1, 2, 3, 4, {}}, with_final_state(), 3, test::Decay::mild, test::Keys::random, false);
     const kda::Output out = function(no_state.inputs, no_state.options);
-    CHECK(testing::largest_difference(out.final_state, zeros({2, 2, 3, 4})) == 0.0);
+    CHECK(test::largest_difference(out.final_state, zeros({2, 2, 3, 4})) == 0.0);
   }
 }
 
@@ -122,7 +122,7 @@ TEST_CASE("kda: an empty sequence keeps its state, and no sequence feels another
 }
 
 TEST_CASE("kda: a text in two pieces with the state carried equals one pass") {
-  const KDACase whole = make_case({2, 37, 1, 2, 4, 3, {}}, with_final_state(), 5, testing::Decay::bounded);
+  const KDACase whole = make_case({2, 37, 1, 2, 4, 3, {}}, with_final_state(), 5, test::Decay::bounded);
   for (const auto function : {&kda::recurrent, &kda::chunk}) {
     const auto piece = [&whole](int64_t from, int64_t to, const Tensor& state) {
       kda::Inputs in = whole.inputs;
@@ -135,14 +135,14 @@ TEST_CASE("kda: a text in two pieces with the state carried equals one pass") {
     const kda::Output all = function(whole.inputs, whole.options);
     const kda::Output first = function(piece(0, 21, whole.inputs.initial_state), whole.options);
     const kda::Output second = function(piece(21, 37, first.final_state), whole.options);
-    CHECK(testing::relative_error(first.o, slice(all.o, 1, {0, 21})) <= 1e-13);
-    CHECK(testing::relative_error(second.o, slice(all.o, 1, {21, 37})) <= 1e-13);
-    CHECK(testing::relative_error(second.final_state, all.final_state) <= 1e-13);
+    CHECK(test::relative_error(first.o, slice(all.o, 1, {0, 21})) <= 1e-13);
+    CHECK(test::relative_error(second.o, slice(all.o, 1, {21, 37})) <= 1e-13);
+    CHECK(test::relative_error(second.final_state, all.final_state) <= 1e-13);
   }
 }
 
 TEST_CASE("kda: later tokens change nothing before them") {
-  const KDACase c = make_case({1, 33, 1, 1, 4, 3, {}}, {}, 9, testing::Decay::mixed);
+  const KDACase c = make_case({1, 33, 1, 1, 4, 3, {}}, {}, 9, test::Decay::mixed);
   KDACase changed = c;
   for (Tensor* x : {&changed.inputs.q, &changed.inputs.k, &changed.inputs.v, &changed.inputs.beta}) {
     std::vector<double> values = x->to_vector<double>();
@@ -172,9 +172,9 @@ TEST_CASE("kda: 16-bit inputs are computed in f32, and the output comes back in 
     const kda::Output out = function(c.inputs, c.options);
     CHECK(out.o.dtype() == DType::bf16);
     CHECK(out.final_state.dtype() == DType::f32);
-    const kda::Output expected = testing::plain_loops(c);
-    CHECK(testing::relative_error(out.o, expected.o) <= 4e-3);  // one rounding to bf16
-    CHECK(testing::relative_error(out.final_state, expected.final_state) <= 1e-5);
+    const kda::Output expected = test::plain_loops(c);
+    CHECK(test::relative_error(out.o, expected.o) <= 4e-3);  // one rounding to bf16
+    CHECK(test::relative_error(out.final_state, expected.final_state) <= 1e-5);
   }
 }
 

@@ -1,0 +1,84 @@
+// `deltatape model` on the golden cases, where they are at hand. Every case runs the program.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/tools/run_program.h"
+
+using namespace deltatape;
+using test::contains;
+using test::run_program;
+using test::TemporaryFolder;
+namespace fs = std::filesystem;
+
+namespace {
+
+// Empty when there is no program or no golden data.
+fs::path gold() {
+  const char* source = std::getenv("DELTATAPE_SOURCE_DIR");
+  const fs::path folder = fs::path(source != nullptr ? source : ".") / "../shared/gold";
+  return !test::program_path().empty() && fs::exists(folder) ? folder : fs::path();
+}
+
+}  // namespace
+
+TEST_SUITE("command") {
+  TEST_CASE("model: golden cases in f64 and f32 [slow]") {
+    if (gold().empty()) {
+      return;
+    }
+    for (const char* dtype : {"f64", "f32"}) {
+      const TemporaryFolder folder;
+      const auto result = run_program({"model", (gold() / "model_gva_tied").string(),
+                                       (gold() / "model_packed/").string(), "--dtype", dtype, "--check", "--out",
+                                       (folder / "out").string(), "--json", (folder / "rows.json").string()});
+      CAPTURE(result.out);
+      CAPTURE(result.err);
+      CHECK(result.exit_code == 0);
+      const auto rows = nlohmann::json::parse(test::read_bytes(folder / "rows.json"));
+      CHECK(rows.size() > 60);
+      for (const char* name : {"logits.npy", "loss.npy", "grads.safetensors", "train_losses.npy",
+                               "train_grad_norms.npy", "final.safetensors", "greedy_ids.npy"}) {
+        CHECK(fs::exists(folder / "out" / "model_packed" / name));
+      }
+    }
+  }
+
+  TEST_CASE("model: --check finds a changed number and a missing file [slow]") {
+    if (gold().empty()) {
+      return;
+    }
+    const TemporaryFolder folder;
+    const fs::path copy = folder / "case";
+    fs::copy(gold() / "model_packed", copy);
+    for (const auto& entry : fs::directory_iterator(copy)) {
+      fs::permissions(entry.path(), fs::perms::owner_write, fs::perm_options::add);
+    }
+    fs::permissions(copy, fs::perms::owner_write, fs::perm_options::add);
+    std::string losses = test::read_bytes(copy / "train_losses.npy");
+    losses[losses.size() - 3] = static_cast<char>(losses[losses.size() - 3] ^ 1);
+    test::write_bytes(copy / "train_losses.npy", losses);
+    fs::remove(copy / "logits.npy");
+    const auto result = run_program({"model", copy.string(), "--dtype", "f64", "--check"});
+    CAPTURE(result.out);
+    CHECK(result.exit_code == 1);
+    CHECK(contains(result.out, "FAILED (no reference)"));
+    size_t failed = 0;
+    for (size_t at = result.out.find("FAILED"); at != std::string::npos; at = result.out.find("FAILED", at + 1)) {
+      ++failed;
+    }
+    CHECK(failed == 2);
+  }
+
+  TEST_CASE("model: a case that is not one is wrong input") {
+    if (gold().empty()) {
+      return;
+    }
+    const TemporaryFolder folder;
+    const auto result =
+        run_program({"model", (gold() / "tiny_t1").string(), "--check", "--out", (folder / "out").string()});
+    CHECK(result.exit_code == 2);
+    CHECK(contains(result.err, "'kind' is 'operator', expected 'model'"));
+    CHECK_FALSE(fs::exists(folder / "out"));
+  }
+}
