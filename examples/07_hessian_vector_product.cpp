@@ -62,7 +62,8 @@ int main() {
     }
     const Tensor p = newton_direction(local);
     double length = 1.0;
-    while (length > 1e-12 && rosenbrock(x + p * length).item() > value + 1e-4 * length * dot(local.gradient.detach(), p)) {
+    while (length > 1e-12 &&
+           rosenbrock(x + p * length).item() > value + 1e-4 * length * dot(local.gradient.detach(), p)) {
       length *= 0.5;
     }
     x = x + p * length;
