@@ -38,7 +38,7 @@ ChunkParts inside_chunks(const Tensor& q, const Tensor& k, const Tensor& v, cons
   parts.u = uw[0];
   parts.w = uw[1];
   parts.kg = mul(k, reshape(products.to_end, s));
-  parts.decay = unsqueeze(select(from_start, -2, -1), -1);
+  parts.decay = reshape(products.whole, {s[0], s[1], s[2], s[4], 1});
   parts.q_decayed = mul(q, from_start);
   parts.Aqk = reshape(products.qk, square);
   return parts;

@@ -12,6 +12,7 @@ struct DecayedProducts {
   Tensor qk;          // [X,C,C], sum_c q_ic k_jc exp(G_ic - G_jc) for i >= j, else 0
   Tensor from_start;  // [X,C,K], exp(G_j)
   Tensor to_end;      // [X,C,K], exp(G_C - G_j), C standing for the last row
+  Tensor whole;       // [X,1,K], exp(G_C)
 };
 
 /// For q, k, g [X,C,K], C a power of two. Every decay is a product of entries of exp(g), so that for g <= 0 nothing

@@ -53,6 +53,7 @@ TEST_CASE("decayed_products: equals plain loops at every chunk size and for ever
       CHECK(test::largest_difference(f64.qk, from_vector(qk, {1, C, C})) <= 1e-14);
       CHECK(test::largest_difference(f64.from_start, from_vector(from_start, {1, C, K})) <= 1e-14);
       CHECK(test::largest_difference(f64.to_end, from_vector(to_end, {1, C, K})) <= 1e-14);
+      CHECK(test::largest_difference(f64.whole, slice(f64.from_start, 1, {-1, std::nullopt})) <= 1e-14);
       const auto narrow = [&](const Tensor& x) { return to(flat(x), DType::f32); };
       const kda::DecayedProducts f32 =
           kda::decayed_products(narrow(c.inputs.q), narrow(c.inputs.k), narrow(c.inputs.g));
