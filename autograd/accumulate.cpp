@@ -14,8 +14,9 @@ bool sole_owner(const Tensor& tensor) {
 Tensor recorded_sum(const Tensor& a, const Tensor& b) {
   Tensor out = empty(a.shape(), a.options());
   backend_of(a).binary(BinaryKind::add, a, b, out);
-  return record("add_gradients", std::move(out), {a, b},
-                [](const RuleContext& context) { return Gradients{context.grad(0), context.grad(0)}; });
+  return record("add_gradients", std::move(out), {a, b}, [](const RuleContext& context) {
+    return Gradients{context.grad(0), context.grad(0)};
+  });
 }
 
 }  // namespace

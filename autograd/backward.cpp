@@ -35,8 +35,8 @@ bool all_finite(const Tensor& tensor) {
 
 void check_gradient(const Node& producer, std::string_view rule, size_t input, const Tensor& gradient,
                     const OutputInfo& expected) {
-  if (gradient.shape() == expected.shape && gradient.dtype() == expected.dtype &&
-      gradient.device() == expected.device) [[likely]] {
+  if (gradient.shape() == expected.shape && gradient.dtype() == expected.dtype && gradient.device() == expected.device)
+      [[likely]] {
     return;
   }
   fail("backward", "the rule of '{}' returned {} for input {} (made by '{}'), expected {}{} {}", rule,
@@ -57,8 +57,8 @@ class Pass {
           describe(output));
     Tensor start = gradient;
     if (!start.defined()) {
-      check(output.numel() == 1, function_,
-            "an output has shape {}, expected one element where no gradient is given", output.shape());
+      check(output.numel() == 1, function_, "an output has shape {}, expected one element where no gradient is given",
+            output.shape());
       start = empty(output.shape(), output.options());
       backend_of(output).fill(1.0, start);
     }
@@ -159,8 +159,8 @@ class Pass {
       if (replaced.defined()) {
         check(replaced.shape() == gradient.shape() && replaced.dtype() == gradient.dtype() &&
                   replaced.device() == gradient.device(),
-              function_, "a hook on an output of '{}' returned {}, expected {}", work.node->name(),
-              describe(replaced), describe(gradient));
+              function_, "a hook on an output of '{}' returned {}, expected {}", work.node->name(), describe(replaced),
+              describe(gradient));
         gradient = std::move(replaced);
       }
     }
@@ -265,8 +265,7 @@ void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients
 }
 
 std::vector<Tensor> grad_at_edges(std::span<const Tensor> outputs, std::span<const Tensor> grad_outputs,
-                                  std::span<const Edge> targets, const BackwardOptions& options,
-                                  TargetMode mode) {
+                                  std::span<const Edge> targets, const BackwardOptions& options, TargetMode mode) {
   Pass pass("grad", options);
   add_roots(pass, "grad", outputs, grad_outputs);
   pass.set_targets(targets, mode);
@@ -284,8 +283,7 @@ std::vector<Tensor> grad(std::span<const Tensor> outputs, std::span<const Tensor
   std::vector<Tensor> gradients = grad_at_edges(outputs, grad_outputs, targets, options);
   for (size_t i = 0; i < gradients.size(); ++i) {
     check(gradients[i].defined() || options.allow_unused, "grad",
-          "no output depends on input {} ({}); pass allow_unused to get an undefined gradient", i,
-          describe(inputs[i]));
+          "no output depends on input {} ({}); pass allow_unused to get an undefined gradient", i, describe(inputs[i]));
   }
   return gradients;
 }

@@ -14,7 +14,8 @@ namespace deltatape {
 struct BackwardOptions {
   /// Keep what ops saved, so that the same graph can be walked again. Default: as create_graph.
   std::optional<bool> retain_graph = std::nullopt;
-  /// Record the backward pass itself, for higher derivatives.
+  /// Record the backward pass itself, for higher derivatives. With backward() a leaf then holds a gradient whose graph
+  /// leads back to the leaf, and the two keep each other alive until zero_grad(); grad() makes no such cycle.
   bool create_graph = false;
   /// After every rule look for NaN and infinity, and throw Error that names the first op whose gradient has one.
   bool detect_anomaly = false;

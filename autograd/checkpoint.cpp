@@ -26,10 +26,9 @@ std::vector<Tensor> as_leaves(std::span<const Tensor> inputs) {
 std::vector<Tensor> as_aliases(std::span<const Tensor> inputs) {
   std::vector<Tensor> aliases;
   for (const Tensor& input : inputs) {
-    aliases.push_back(input.defined()
-                          ? record("alias", input.detach(), {input},
-                                   [](const RuleContext& c) { return Gradients{c.grad(0)}; })
-                          : Tensor());
+    aliases.push_back(input.defined() ? record("alias", input.detach(), {input},
+                                               [](const RuleContext& c) { return Gradients{c.grad(0)}; })
+                                      : Tensor());
   }
   return aliases;
 }
@@ -102,41 +101,41 @@ std::vector<Tensor> checkpoint(const Body& function, std::span<const Tensor> inp
     saved.emplace_back(input);
   }
   const size_t count = outputs.size();
-  record_all("checkpoint", outputs, sources,
-             [function, saved = std::move(saved),
-              captured = std::vector<Tensor>(sources.begin() + static_cast<std::ptrdiff_t>(inputs.size()),
-                                             sources.end()),
-              count](const RuleContext& c) {
-               const bool twice = grad_enabled();
-               std::vector<Tensor> again;
-               for (const Saved& input : saved) {
-                 again.push_back(input.get());
-               }
-               again = twice ? as_aliases(again) : as_leaves(again);
-               const std::vector<Tensor> recomputed = run_recorded(function, again);
-               std::vector<Tensor> roots;
-               std::vector<Tensor> grads;
-               for (size_t i = 0; i < count; ++i) {
-                 if (c.has_grad(i) && recomputed[i].requires_grad()) {
-                   roots.push_back(recomputed[i]);
-                   grads.push_back(c.grad(i));
-                 }
-               }
-               std::vector<Edge> targets = wanted_edges(again, c, 0);
-               const std::vector<Edge> more = wanted_edges(captured, c, again.size());
-               targets.insert(targets.end(), more.begin(), more.end());
-               std::vector<Tensor> found =
-                   roots.empty() ? std::vector<Tensor>(targets.size())
-                                 : grad_at_edges(roots, grads, targets, {.retain_graph = true, .create_graph = twice},
-                                                 TargetMode::stop);
-               Gradients all(again.size() + captured.size());
-               for (size_t i = 0, next = 0; i < all.size(); ++i) {
-                 if (c.needs_grad(i)) {
-                   all[i] = std::move(found[next++]);
-                 }
-               }
-               return all;
-             });
+  record_all(
+      "checkpoint", outputs, sources,
+      [function, saved = std::move(saved),
+       captured = std::vector<Tensor>(sources.begin() + static_cast<std::ptrdiff_t>(inputs.size()), sources.end()),
+       count](const RuleContext& c) {
+        const bool twice = grad_enabled();
+        std::vector<Tensor> again;
+        for (const Saved& input : saved) {
+          again.push_back(input.get());
+        }
+        again = twice ? as_aliases(again) : as_leaves(again);
+        const std::vector<Tensor> recomputed = run_recorded(function, again);
+        std::vector<Tensor> roots;
+        std::vector<Tensor> grads;
+        for (size_t i = 0; i < count; ++i) {
+          if (c.has_grad(i) && recomputed[i].requires_grad()) {
+            roots.push_back(recomputed[i]);
+            grads.push_back(c.grad(i));
+          }
+        }
+        std::vector<Edge> targets = wanted_edges(again, c, 0);
+        const std::vector<Edge> more = wanted_edges(captured, c, again.size());
+        targets.insert(targets.end(), more.begin(), more.end());
+        std::vector<Tensor> found =
+            roots.empty()
+                ? std::vector<Tensor>(targets.size())
+                : grad_at_edges(roots, grads, targets, {.retain_graph = true, .create_graph = twice}, TargetMode::stop);
+        Gradients all(again.size() + captured.size());
+        for (size_t i = 0, next = 0; i < all.size(); ++i) {
+          if (c.needs_grad(i)) {
+            all[i] = std::move(found[next++]);
+          }
+        }
+        return all;
+      });
   return outputs;
 }
 

@@ -55,7 +55,8 @@ std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& functi
   return outputs;
 }
 
-std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function, std::initializer_list<Tensor> inputs) {
+std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function,
+                                   std::initializer_list<Tensor> inputs) {
   return apply_function(function, std::span<const Tensor>(inputs.begin(), inputs.size()));
 }
 

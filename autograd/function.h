@@ -21,7 +21,7 @@ class FunctionContext {
 
  private:
   friend std::vector<Tensor> apply_function(const std::shared_ptr<const class Function>& function,
-                                   std::span<const Tensor> inputs);
+                                            std::span<const Tensor> inputs);
 
   struct Kept {
     Saved tensor;
@@ -60,6 +60,7 @@ class Function {
 
 /// Runs `function` on `inputs` and records it as one op.
 std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function, std::span<const Tensor> inputs);
-std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function, std::initializer_list<Tensor> inputs);
+std::vector<Tensor> apply_function(const std::shared_ptr<const Function>& function,
+                                   std::initializer_list<Tensor> inputs);
 
 }  // namespace deltatape

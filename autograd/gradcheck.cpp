@@ -161,8 +161,7 @@ GradcheckInput check_elements(const Subject& subject, size_t input, const std::v
   const Tensor& x = subject.inputs()[input];
   for (int64_t i = 0; i < x.numel(); ++i) {
     const double step = options.step * std::max(1.0, std::abs(x.data<double>()[i]));
-    const double numeric =
-        subject.difference(input, upstream, step, [i](double* data, double h) { data[i] += h; });
+    const double numeric = subject.difference(input, upstream, step, [i](double* data, double h) { data[i] += h; });
     worst.compare(unravel(i, x.shape()), analytic[static_cast<size_t>(i)], numeric, step);
   }
   return worst.result();
@@ -231,8 +230,7 @@ std::string GradcheckReport::text() const {
   return lines;
 }
 
-GradcheckReport gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs,
-                          const GradcheckOptions& options) {
+GradcheckReport gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const GradcheckOptions& options) {
   return run("gradcheck", f, inputs, options);
 }
 

@@ -11,8 +11,8 @@
 namespace deltatape {
 
 struct GradcheckOptions {
-  double step = 1e-6;      // of the differences; for an element x it is step * max(1, |x|)
-  double rtol = 1e-5;      // an element passes when |analytic - numeric| <= atol + rtol * |numeric|
+  double step = 1e-6;  // of the differences; for an element x it is step * max(1, |x|)
+  double rtol = 1e-5;  // an element passes when |analytic - numeric| <= atol + rtol * |numeric|
   double atol = 1e-7;
   int64_t directions = 0;  // 0: every element; n > 0: n random directions per input instead (for large inputs)
   uint64_t seed = 0;       // of the upstream gradients and the directions
@@ -20,10 +20,10 @@ struct GradcheckOptions {
 
 /// The worst comparison of one input.
 struct GradcheckInput {
-  size_t input = 0;        // position in the list of inputs
+  size_t input = 0;  // position in the list of inputs
   bool ok = true;
   int64_t comparisons = 0;
-  Shape index;             // of the worst element; with directions: [number of the direction]
+  Shape index;  // of the worst element; with directions: [number of the direction]
   double analytic = 0.0;
   double numeric = 0.0;
   double step = 0.0;

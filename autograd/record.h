@@ -21,7 +21,9 @@ class Saved {
 
   /// The tensor, with its history. Throws Error when it was modified in place after it was saved.
   [[nodiscard]] const Tensor& get() const;
-  operator const Tensor&() const { return get(); }  // NOLINT(google-explicit-constructor): a rule reads like its formula
+  operator const Tensor&() const {
+    return get();
+  }  // NOLINT(google-explicit-constructor): a rule reads like its formula
 
  private:
   Tensor tensor_;
@@ -84,7 +86,8 @@ class RuleNode final : public Node {
 
 }  // namespace detail
 
-/// Records an op with several outputs: when a gradient is wanted for any of `inputs`, `outputs` become part of the tape.
+/// Records an op with several outputs: when a gradient is wanted for any of `inputs`, `outputs` become part of the
+/// tape.
 ///
 /// `name` is the op's name, a string literal. `outputs` are fresh tensors (never an input's own handle). `rule` returns
 /// one gradient per input. It captures inputs as Saved and must not capture outputs (a cycle, hence a leak): a rule
@@ -96,8 +99,8 @@ void record_all(std::string_view name, std::span<Tensor> outputs, std::span<cons
   if (!detail::wants_gradient(inputs)) {
     return;
   }
-  auto* node = new detail::RuleNode<std::decay_t<Rule>>(name, detail::edges_to(inputs), outputs,
-                                                        std::forward<Rule>(rule));
+  auto* node =
+      new detail::RuleNode<std::decay_t<Rule>>(name, detail::edges_to(inputs), outputs, std::forward<Rule>(rule));
   detail::attach(Ref<GraphNode>::adopt(node), outputs);
 }
 

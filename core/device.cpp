@@ -33,9 +33,7 @@ Device Device::parse(std::string_view function, std::string_view name) {
   fail(function, "device is '{}', expected cpu, cuda or cuda:N", name);
 }
 
-std::string to_string(Device device) {
-  return device.is_cpu() ? "cpu" : fmt::format("cuda:{}", device.index());
-}
+std::string to_string(Device device) { return device.is_cpu() ? "cpu" : fmt::format("cuda:{}", device.index()); }
 
 std::ostream& operator<<(std::ostream& out, Device device) { return out << to_string(device); }
 

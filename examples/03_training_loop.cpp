@@ -9,7 +9,9 @@ using namespace deltatape;
 
 struct Network : nn::Module {
   explicit Network(Generator& generator)
-      : Module("Network"), hidden(2, 32, generator, true, 1.0), middle(32, 32, generator, true, 0.3),
+      : Module("Network"),
+        hidden(2, 32, generator, true, 1.0),
+        middle(32, 32, generator, true, 0.3),
         output(32, 2, generator, true, 0.3) {
     register_module("hidden", hidden);
     register_module("middle", middle);

@@ -1,5 +1,5 @@
-// One KimiDeltaAttention layer learns associative recall: after pairs "key value key value ...", a key is shown again and
-// its value has to be named. The state of the layer is the memory that holds the pairs.
+// One KimiDeltaAttention layer learns associative recall: after pairs "key value key value ...", a key is shown again
+// and its value has to be named. The state of the layer is the memory that holds the pairs.
 #include <algorithm>
 #include <iostream>
 #include <numeric>
@@ -43,7 +43,9 @@ Batch draw(Generator& generator) {
 
 struct Recall : nn::Module {
   explicit Recall(Generator& generator)
-      : Module("Recall"), embedding(kKeys + kValues, 32, generator, 1.0), layer(config(), generator),
+      : Module("Recall"),
+        embedding(kKeys + kValues, 32, generator, 1.0),
+        layer(config(), generator),
         head(32, kKeys + kValues, generator, false, 0.1) {
     register_module("embedding", embedding);
     register_module("layer", layer);

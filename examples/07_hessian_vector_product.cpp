@@ -8,7 +8,7 @@ using namespace deltatape;
 
 namespace {
 
-// Rosenbrock's valley; its minimum is 0 at (1, ..., 1).
+// Rosenbrock's valley; its minimum is 0 at (1, 1).
 Tensor rosenbrock(const Tensor& x) {
   const Tensor head = slice(x, 0, {.stop = -1});
   const Tensor tail = slice(x, 0, {.start = 1});
@@ -50,7 +50,7 @@ Tensor newton_direction(const Local& local) {
 }  // namespace
 
 int main() {
-  Tensor x = from_vector<double>({-1.2, 1.0, -0.5, 0.8});
+  Tensor x = from_vector<double>({-1.2, 1.0});
   for (int step = 0; step < 100; ++step) {
     const Local local(x);
     const double value = rosenbrock(x).item();
@@ -62,7 +62,8 @@ int main() {
     }
     const Tensor p = newton_direction(local);
     double length = 1.0;
-    while (length > 1e-12 && rosenbrock(x + p * length).item() > value + 1e-4 * length * dot(local.gradient.detach(), p)) {
+    while (length > 1e-12 &&
+           rosenbrock(x + p * length).item() > value + 1e-4 * length * dot(local.gradient.detach(), p)) {
       length *= 0.5;
     }
     x = x + p * length;

@@ -49,7 +49,7 @@ class KimiDeltaAttention : public Module {
   /// As forward, for a text that comes in pieces; `cache` is brought up to date.
   [[nodiscard]] Tensor forward_next(const Tensor& x, KDALayerCache& cache) const;
 
-  void set_implementation(KDAImplementation implementation, int64_t chunk_size = 64);
+  void set_implementation(KDAImplementation implementation, int64_t chunk_size = 32);
 
   Linear q_proj;
   Linear k_proj;
@@ -70,7 +70,7 @@ class KimiDeltaAttention : public Module {
 
   KDALayerConfig config_;
   KDAImplementation implementation_ = KDAImplementation::chunk;
-  int64_t chunk_size_ = 64;
+  int64_t chunk_size_ = 32;
 };
 
 }  // namespace deltatape::nn

@@ -8,12 +8,11 @@
 namespace deltatape {
 
 struct AttentionOptions {
-  bool causal = false;                          // position i sees j <= i only (T and S aligned at the start)
+  bool causal = false;                         // position i sees j <= i only (T and S aligned at the start)
   std::optional<double> scale = std::nullopt;  // default D^-1/2
 };
-/// softmax(scale q k' + mask) v. q [.., T, D], k [.., S, D], v [.., S, E]; `mask` undefined, or bool (true: may be seen)
-/// or floating point (added), broadcast to [.., T, S]. Result [.., T, E]. A row that sees nothing is an Error only in so
-/// far as its result is NaN.
+/// softmax(scale q k' + mask) v. q [.., T, D], k [.., S, D], v [.., S, E]; `mask` undefined, or bool (true: may be
+/// seen) or floating point (added), broadcast to [.., T, S]. Result [.., T, E]. A row that sees nothing gives NaN.
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask = Tensor(),
                                     const AttentionOptions& options = {});
 

@@ -1,9 +1,9 @@
 #include "ops/inplace.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <utility>
+#include <vector>
 
 #include "autograd/grad_mode.h"
 #include "backends/backend.h"
@@ -16,23 +16,22 @@ namespace {
 
 // Whether every index has memory of its own. Exact for stretched views; windows that overlap count as overlapping.
 bool elements_are_distinct(const Tensor& x) {
-  std::array<std::pair<int64_t, int64_t>, kMaxRank> dims;  // stride, size
-  size_t count = 0;
+  std::vector<std::pair<int64_t, int64_t>> dims;  // stride, size
   for (int d = 0; d < x.rank(); ++d) {
     if (x.shape()[d] == 0) {
       return true;
     }
     if (x.shape()[d] > 1) {
-      dims[count++] = {std::abs(x.strides()[d]), x.shape()[d]};
+      dims.emplace_back(std::abs(x.strides()[d]), x.shape()[d]);
     }
   }
-  std::sort(dims.begin(), dims.begin() + static_cast<std::ptrdiff_t>(count));
+  std::sort(dims.begin(), dims.end());
   int64_t reach = 0;  // the farthest element that the dimensions so far lead to
-  for (size_t i = 0; i < count; ++i) {
-    if (dims[i].first <= reach) {
+  for (const auto& [stride, size] : dims) {
+    if (stride <= reach) {
       return false;
     }
-    reach += dims[i].first * (dims[i].second - 1);
+    reach += stride * (size - 1);
   }
   return true;
 }

@@ -5,8 +5,9 @@
 
 namespace deltatape {
 
-/// Matrix product. a [.., M, K] with b [.., K, N] gives [.., M, N]; leading dimensions broadcast. A rank-1 argument is a
-/// row (for a) or a column (for b), and its dimension disappears from the result. Dtypes promote; floating point only.
+/// Matrix product. a [.., M, K] with b [.., K, N] gives [.., M, N]; leading dimensions broadcast. A rank-1 argument is
+/// a row (for a) or a column (for b), and its dimension disappears from the result. Dtypes promote; floating point
+/// only.
 Tensor matmul(const Tensor& a, const Tensor& b);
 /// X with A X = B. A [.., M, M] triangular: only the lower (or upper) triangle is read, and with `unit_diagonal` the
 /// diagonal counts as ones. B [.., M, N]; leading dimensions broadcast. The gradient of A lies in that triangle alone.

@@ -35,7 +35,7 @@ void check_parameter(std::string_view function, std::string_view argument, const
 enum class Average : uint8_t { mean, sum };
 
 // The gradients of y = x r w with r = (a sum(x^2) + eps)^-1/2, a = 1 / D or 1:
-//   dx = r dy w - a r^3 x sum(dy w x),  dw = sum over rows of dy x r.
+//   dx = r (dy w - x (a r^2 sum(dy w x))),  dw = sum over rows of dy x r.
 // `x`, `weight`, `dy` and r are f32 or f64.
 Gradients scaled_rows_gradients(const RuleContext& c, const Tensor& x, const Tensor& weight, const Tensor& r,
                                 const Tensor& dy, double a) {
@@ -44,7 +44,7 @@ Gradients scaled_rows_gradients(const RuleContext& c, const Tensor& x, const Ten
   if (c.needs_grad(0)) {
     const Tensor dot = weight.defined() ? matmul(product, unsqueeze(weight, 1)) : sum(product, {-1}, true);
     const Tensor direct = weight.defined() ? mul(dy, weight) : dy;
-    gradients[0] = sub(mul(direct, r), mul(x, mul(mul(mul(dot, r), square(r)), a)));
+    gradients[0] = mul(sub(direct, mul(x, mul(mul(dot, square(r)), a))), r);
   }
   if (weight.defined() && c.needs_grad(1)) {
     const int64_t columns = x.shape().back();
@@ -98,8 +98,9 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   const auto widened = [wide](const Tensor& parameter) {
     return parameter.defined() ? to(parameter, wide) : parameter;
   };
+  const Tensor wide_x = to(x, wide);
   // The variance is the mean square of the centred row.
-  const Tensor centred = sub(widened(x), mean(widened(x), {-1}, true));
+  const Tensor centred = sub(wide_x, mean(wide_x, {-1}, true));
   const Tensor scaled = scale_rows("layer_norm", centred, widened(weight), eps, Average::mean);
   return to(bias.defined() ? add(scaled, widened(bias)) : scaled, x.dtype());
 }

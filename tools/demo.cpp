@@ -13,6 +13,7 @@ namespace deltatape::tools {
 namespace {
 
 constexpr double kLearnedBelow = 0.8;  // of the loss that byte frequencies give
+constexpr size_t kPromptBytes = 40;
 constexpr int64_t kSampleBytes = 240;
 constexpr int64_t kGradientCheckTokens = 32;
 
@@ -95,8 +96,9 @@ bool report_gradients(const Trainer& trainer) {
 nn::KDAConfig demo_config(int64_t vocabulary) {
   nn::KDAConfig config;
   config.hidden_size = 128;
-  config.num_heads = 4;
-  config.head_dim = 32;
+  config.num_heads = 2;
+  config.head_dim = 64;
+  config.intermediate_size = 384;
   config.num_hidden_layers = 2;
   config.vocab_size = vocabulary;
   return config;
@@ -104,13 +106,14 @@ nn::KDAConfig demo_config(int64_t vocabulary) {
 
 TrainOptions demo_options(bool quick) {
   TrainOptions options;
-  options.steps = quick ? 60 : 600;
+  options.steps = quick ? 150 : 600;
   options.batch = 8;
-  options.seq_len = 128;
-  options.lr = 4e-3;
-  options.schedule = "wsd";
-  options.warmup_steps = 10;
-  options.eval_every = quick ? 20 : 50;
+  options.seq_len = quick ? 128 : 256;
+  options.lr = 3e-3;
+  options.schedule = "cosine";
+  options.warmup_steps = 20;
+  options.weight_decay = 0.3;
+  options.eval_every = 50;
   options.checkpoint_every = 100;
   return options;
 }
@@ -119,7 +122,9 @@ int run_demo(Trainer& trainer, OutputFolder* out) {
   const auto* data = dynamic_cast<const TextData*>(&trainer.data());
   check(data != nullptr, "--demo", "--task is given, expected --text");
   const auto start = std::chrono::steady_clock::now();
-  const std::string prompt(data->split().validation.substr(0, 40));
+  const std::string_view validation = data->split().validation;
+  const size_t line_end = validation.find('\n');  // the prompt begins where a line does
+  const std::string prompt(validation.substr(line_end == std::string_view::npos ? 0 : line_end + 1, kPromptBytes));
   print_introduction(trainer, *data);
   fmt::print("What the model makes of a prompt before training:\n\n");
   print_sample(trainer, prompt);

@@ -91,6 +91,10 @@ Table summarize(const std::vector<CheckRow>& rows) {
     const double share = row.limit > 0 ? row.error / row.limit : 0.0;
     summary.worst = share > summary.worst || !(share == share) ? share : summary.worst;
   }
+  // Not every case has every tensor, so the order of first appearance would scatter an implementation's rows.
+  std::stable_sort(order.begin(), order.end(), [](const std::string& a, const std::string& b) {
+    return a.substr(0, a.rfind('|')) < b.substr(0, b.rfind('|'));
+  });
   Table table({"impl", "against", "tensor", "comparisons", "failed", "worst_share_of_limit"});
   for (const std::string& key : order) {
     const auto& [row, summary] = summaries[key];

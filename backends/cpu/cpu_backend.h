@@ -12,7 +12,8 @@ class CpuBackend final : public Backend {
   void arange(double start, double step, const Tensor& out) const override;
   void unary(UnaryKind kind, const Tensor& x, const Tensor& out) const override;
   void binary(BinaryKind kind, const Tensor& a, const Tensor& b, const Tensor& out) const override;
-  void binary_scalar(BinaryKind kind, const Tensor& x, double scalar, bool scalar_first, const Tensor& out) const override;
+  void binary_scalar(BinaryKind kind, const Tensor& x, double scalar, bool scalar_first,
+                     const Tensor& out) const override;
   void compare(CompareKind kind, const Tensor& a, const Tensor& b, const Tensor& out) const override;
   void compare_scalar(CompareKind kind, const Tensor& a, double scalar, const Tensor& out) const override;
   void where(const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out) const override;
@@ -23,7 +24,8 @@ class CpuBackend final : public Backend {
   void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) const override;
   void softmax(const Tensor& x, bool log, const Tensor& out) const override;
   void softmax_backward(const Tensor& y, const Tensor& dy, bool log, const Tensor& out) const override;
-  void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out, const Tensor& rstd) const override;
+  void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out,
+                const Tensor& rstd) const override;
   void matmul(const Tensor& a, const Tensor& b, const Tensor& out) const override;
   void solve_triangular(const Tensor& a, const Tensor& b, bool lower, bool unit, const Tensor& out) const override;
   void triangle(const Tensor& x, bool lower, int64_t diagonal, const Tensor& out) const override;
@@ -32,8 +34,10 @@ class CpuBackend final : public Backend {
   void index_select(const Tensor& x, int dim, const Tensor& index, const Tensor& out) const override;
   void index_add(const Tensor& src, int dim, const Tensor& index, const Tensor& out) const override;
   void topk(const Tensor& x, int64_t k, const Tensor& values, const Tensor& indices) const override;
-  void causal_conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& starts, const Tensor& out) const override;
-  void causal_conv1d_backward(const Tensor& x, const Tensor& weight, const Tensor& starts, const Tensor& dy, const Tensor& dx, const Tensor& dweight) const override;
+  void causal_conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& starts,
+                     const Tensor& out) const override;
+  void causal_conv1d_backward(const Tensor& x, const Tensor& weight, const Tensor& starts, const Tensor& dy,
+                              const Tensor& dx, const Tensor& dweight) const override;
   void uniform(PhiloxState state, const Tensor& out) const override;
   void normal(PhiloxState state, const Tensor& out) const override;
   void random_integers(PhiloxState state, int64_t low, int64_t high, const Tensor& out) const override;

@@ -106,24 +106,7 @@ void matmul_batched(const Tensor& x, const Tensor& y, const Tensor& out) {
   const double nanoseconds =
       2.0 * static_cast<double>(m) * static_cast<double>(n) * (static_cast<double>(k) + 1.0) / kFlopsPerNanosecond;
   const int64_t threads = thread_count(static_cast<int64_t>(nanoseconds * static_cast<double>(batch)));
-  // Blocks of a product only where there are fewer products than threads; never along k, so that sums stay the same.
-  const Grid grid = square_grid(m, n, batch >= threads ? 1 : ceil_div(threads, batch));
-  // Edges of blocks at multiples of 16: whole registers and cache lines. BLAS counts in int.
-  const auto block_size = [](int64_t extent, int64_t part_count) {
-    return std::min({extent, ceil_div(ceil_div(extent, part_count), 16) * 16, int64_t{1} << 30});
-  };
-  const int64_t block_rows = block_size(m, grid.row_parts);
-  const int64_t block_columns = block_size(n, grid.column_parts);
-  const int64_t row_parts = ceil_div(m, block_rows);
-  const int64_t column_parts = ceil_div(n, block_columns);
-  const int64_t parts = row_parts * column_parts;
-
-  parallel_for(batch * parts, nanoseconds / static_cast<double>(parts), [&](int64_t task) {
-    const int64_t entry = task / parts;
-    const int64_t row = task % parts / column_parts * block_rows;
-    const int64_t column = task % parts % column_parts * block_columns;
-    const int64_t rows = std::min(block_rows, m - row);
-    const int64_t columns = std::min(block_columns, n - column);
+  const auto multiply = [&](int64_t entry, int64_t row, int64_t rows, int64_t column, int64_t columns) {
     const MatrixView<T> x_block = a.at(entry).block(row, 0);
     const MatrixView<T> y_block = b.at(entry).block(0, column);
     T* c = c_data + (entry * m + row) * n + column;
@@ -132,6 +115,28 @@ void matmul_batched(const Tensor& x, const Tensor& y, const Tensor& out) {
     } else {
       gemm_widened(rows, columns, k, x_block, y_block, c, n);
     }
+  };
+  constexpr int64_t kMost = int64_t{1} << 30;  // rows or columns at a time: BLAS counts in int
+  if (threads == 1 && m <= kMost && n <= kMost) {
+    for (int64_t entry = 0; entry < batch; ++entry) {
+      multiply(entry, 0, m, 0, n);
+    }
+    return;
+  }
+  // Blocks of a product only where there are fewer products than threads; never along k, so that sums stay the same.
+  const Grid grid = square_grid(m, n, batch >= threads ? 1 : ceil_div(threads, batch));
+  // Edges of blocks at multiples of 16: whole registers and cache lines.
+  const auto block_size = [](int64_t extent, int64_t part_count) {
+    return std::min({extent, ceil_div(ceil_div(extent, part_count), 16) * 16, kMost});
+  };
+  const int64_t block_rows = block_size(m, grid.row_parts);
+  const int64_t block_columns = block_size(n, grid.column_parts);
+  const int64_t column_parts = ceil_div(n, block_columns);
+  const int64_t parts = ceil_div(m, block_rows) * column_parts;
+  parallel_for(batch * parts, nanoseconds / static_cast<double>(parts), [&](int64_t task) {
+    const int64_t row = task % parts / column_parts * block_rows;
+    const int64_t column = task % parts % column_parts * block_columns;
+    multiply(task / parts, row, std::min(block_rows, m - row), column, std::min(block_columns, n - column));
   });
 }
 

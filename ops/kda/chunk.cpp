@@ -8,8 +8,6 @@
 #include "ops/kda/chunk_layout.h"
 #include "ops/kda/decay.h"
 #include "ops/linalg.h"
-#include "ops/reduction.h"
-#include "ops/unary.h"
 #include "ops/views.h"
 
 namespace deltatape::kda {
@@ -29,20 +27,20 @@ struct ChunkParts {
 ChunkParts inside_chunks(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g, const Tensor& beta) {
   const Shape& s = q.shape();
   const Shape flat{s[0] * s[1] * s[2], s[3], s[4]};
-  const auto [kk, qk] = decayed_products(reshape(q, flat), reshape(k, flat), reshape(g, flat));
   const Shape square{s[0], s[1], s[2], s[3], s[3]};
-  const Tensor M = mul(reshape(kk, square), beta);  // strictly lower; I + M is what maps v_new to what was asked for
+  const DecayedProducts products = decayed_products(reshape(q, flat), reshape(k, flat), reshape(g, flat));
+  const Tensor from_start = reshape(products.from_start, s);
 
-  const Tensor from_start = exp(cumsum(g, -2));  // exp(G)
-  const Tensor asked = mul(cat({v, mul(k, from_start)}, -1), beta);
-  const std::vector<Tensor> uw = split(solve_triangular(M, asked, true, true), {v.size(-1), s[4]}, -1);
+  const Tensor M = mul(reshape(products.kk, square), beta);
+  const Tensor right = mul(cat({v, mul(k, from_start)}, -1), beta);
+  const std::vector<Tensor> uw = split(solve_triangular(M, right, true, true), {v.size(-1), s[4]}, -1);
   ChunkParts parts;
   parts.u = uw[0];
   parts.w = uw[1];
-  parts.kg = mul(k, exp(exclusive_suffix_sum(g, -2)));
-  parts.decay = unsqueeze(exp(sum(g, {-2})), -1);
+  parts.kg = mul(k, reshape(products.to_end, s));
+  parts.decay = reshape(products.whole, {s[0], s[1], s[2], s[4], 1});
   parts.q_decayed = mul(q, from_start);
-  parts.Aqk = reshape(qk, square);
+  parts.Aqk = reshape(products.qk, square);
   return parts;
 }
 

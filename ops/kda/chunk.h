@@ -6,7 +6,7 @@
 namespace deltatape::kda {
 
 /// Kimi Delta Attention in its chunkwise form (docs/kda.md); gradients come from the tape. Equal to `recurrent` up to
-/// rounding for every gate: exponents are sums of non-positive parts, never differences of large sums. Throws Error as
+/// rounding for every gate: decays are multiplied, never divided, and their sums never subtracted. Throws Error as
 /// `recurrent` does.
 Output chunk(const Inputs& inputs, const Options& options = {});
 

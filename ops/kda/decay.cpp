@@ -9,44 +9,64 @@
 #include "ops/views.h"
 
 namespace deltatape::kda {
-
-Tensor exclusive_suffix_sum(const Tensor& x, int64_t dim) {
-  Shape last = x.shape();
-  last[normalize_dim("exclusive_suffix_sum", "dim", dim, x.rank())] = 1;
-  const Tensor shifted = cat({slice(x, dim, {1, std::nullopt}), zeros(last, x.options())}, dim);
-  return cumsum(shifted, dim, true);
-}
-
 namespace {
 
-/// The entries of both matrices whose rows are in the second half and whose columns are in the first half of blocks of
-/// 2h rows: [X*C/(2h),2,h,h], kk first. With m the boundary, exp(G_i - G_j) = exp(sum_{m..i} g) exp(sum_{j+1..m-1} g).
-Tensor lower_left(const Tensor& q, const Tensor& k, const Tensor& g, int64_t h) {
-  const Shape halves{q.numel() / (2 * h * q.size(-1)), 2, h, q.size(-1)};
-  const std::vector<Tensor> g_half = unbind(reshape(g, halves), 1);  // each [..,h,K]
-  const std::vector<Tensor> k_half = unbind(reshape(k, halves), 1);
-  const Tensor q_second = select(reshape(q, halves), 1, 1);
-  const Tensor row_decay = exp(cumsum(g_half[1], 1));
-  const Tensor columns =
-      transpose(h == 1 ? k_half[0] : mul(k_half[0], exp(exclusive_suffix_sum(g_half[0], 1))), -1, -2);
-  return stack({matmul(mul(k_half[1], row_decay), columns), matmul(mul(q_second, row_decay), columns)}, 1);
+/// Decay inside blocks of h rows.
+struct BlockDecay {
+  Tensor from_start;  // [X*C/h,h,K], of everything up to and including the row's own step
+  Tensor to_end;      // [X*C/h,h,K], of everything after the row's own step; undefined for h = 1, where it is 1
+  Tensor whole;       // [X*C/h,1,K], of the block
+};
+
+/// x [X*C/h,rows,..] as the first and the second halves of blocks of 2h rows, each [X*C/(2h),rows,..].
+std::vector<Tensor> halves(const Tensor& x, int64_t rows) {
+  return unbind(reshape(x, {x.numel() / (2 * rows * x.size(-1)), 2, rows, x.size(-1)}), 1);
+}
+
+/// The decay inside blocks of 2h rows, from that in their halves.
+BlockDecay joined(const std::vector<Tensor>& from_start, const std::vector<Tensor>& to_end, const Tensor& whole) {
+  const std::vector<Tensor> part = halves(whole, 1);
+  const bool single_rows = to_end.empty();
+  const Tensor to_border = single_rows ? part[1] : mul(to_end[0], part[1]);
+  return {cat({from_start[0], mul(from_start[1], part[0])}, 1),
+          cat({to_border, single_rows ? ones_like(part[1]) : to_end[1]}, 1), mul(part[0], part[1])};
+}
+
+/// The lower left quarters of blocks of 2h rows, [X*C/(2h),2,h,h] with kk first: rows of the second half times columns
+/// of the first half. With m the border, exp(G_i - G_j) = exp(g_m + .. + g_i) exp(g_{j+1} + .. + g_{m-1}).
+Tensor lower_left(const Tensor& q_second, const Tensor& k_second, const Tensor& row_decay, const Tensor& k_decayed) {
+  const Tensor columns = transpose(k_decayed, -1, -2);
+  return stack({matmul(mul(k_second, row_decay), columns), matmul(mul(q_second, row_decay), columns)}, 1);
+}
+
+/// Blocks [[A,0],[L,B]] from diagonal blocks [X*C/h,2,h,h] and lower left quarters.
+Tensor joined(const Tensor& blocks, const Tensor& quarter) {
+  const int64_t h = blocks.size(-1);
+  const std::vector<Tensor> on_diagonal = unbind(reshape(blocks, {blocks.size(0) / 2, 2, 2, h, h}), 1);
+  const Tensor upper = cat({on_diagonal[0], zeros(quarter.shape(), quarter.options())}, -1);
+  return cat({upper, cat({quarter, on_diagonal[1]}, -1)}, -2);
 }
 
 }  // namespace
 
 DecayedProducts decayed_products(const Tensor& q, const Tensor& k, const Tensor& g) {
-  const int64_t rows = q.size(-2);  // C
-  // Lower-triangular blocks [X*C/h,2,h,h] of both matrices, from the diagonal (where the weight is 1) up to h = C.
+  const int64_t C = q.size(-2);
+  const int64_t K = q.size(-1);
+  const Tensor step = reshape(exp(g), {q.size(0) * C, 1, K});
+  BlockDecay decay{step, Tensor(), step};
+  // Both matrices, lower triangular, from the diagonal (where the decay is 1) outwards.
   const Tensor diagonal = sum(mul(q, k), {-1});
   Tensor blocks = reshape(stack({zeros_like(diagonal), diagonal}, -1), {diagonal.numel(), 2, 1, 1});
-  for (int64_t h = 1; h < rows; h *= 2) {
-    const std::vector<Tensor> on_diagonal = unbind(reshape(blocks, {blocks.size(0) / 2, 2, 2, h, h}), 1);
-    const Tensor upper = cat({on_diagonal[0], zeros(on_diagonal[0].shape(), q.options())}, -1);
-    const Tensor lower = cat({lower_left(q, k, g, h), on_diagonal[1]}, -1);
-    blocks = cat({upper, lower}, -2);
+  for (int64_t h = 1; h < C; h *= 2) {
+    const std::vector<Tensor> from_start = halves(decay.from_start, h);
+    const std::vector<Tensor> to_end = h == 1 ? std::vector<Tensor>{} : halves(decay.to_end, h);
+    const std::vector<Tensor> k_half = halves(k, h);
+    const Tensor k_decayed = h == 1 ? k_half[0] : mul(k_half[0], to_end[0]);
+    blocks = joined(blocks, lower_left(halves(q, h)[1], k_half[1], from_start[1], k_decayed));
+    decay = joined(from_start, to_end, decay.whole);
   }
   const std::vector<Tensor> both = unbind(blocks, 1);
-  return {both[0], both[1]};
+  return {both[0], both[1], decay.from_start, C == 1 ? ones_like(g) : decay.to_end, decay.whole};
 }
 
 }  // namespace deltatape::kda

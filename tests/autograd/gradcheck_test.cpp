@@ -58,9 +58,8 @@ TEST_CASE("gradcheck: errors that cancel in a sum of outputs are seen") {
   // The gradient of softmax's sum is zero; a rule that returns zero is wrong all the same.
   const TensorFunction f = [](const std::vector<Tensor>& x) {
     const Tensor y = softmax(x[0].detach(), -1);
-    return std::vector<Tensor>{record("constant_softmax", y, {x[0]}, [](const RuleContext& c) {
-      return Gradients{c.grad(0) * 0.0};
-    })};
+    return std::vector<Tensor>{
+        record("constant_softmax", y, {x[0]}, [](const RuleContext& c) { return Gradients{c.grad(0) * 0.0}; })};
   };
   CHECK_FALSE(gradcheck(f, {input()}).ok);
 }
@@ -75,7 +74,9 @@ TEST_CASE("gradcheck: NaN on either side fails") {
 }
 
 TEST_CASE("gradcheck: a gradient that never arrives fails") {
-  const TensorFunction f = [](const std::vector<Tensor>& x) { return std::vector<Tensor>{sin(x[0].detach()) + 0.0 * x[0]}; };
+  const TensorFunction f = [](const std::vector<Tensor>& x) {
+    return std::vector<Tensor>{sin(x[0].detach()) + 0.0 * x[0]};
+  };
   CHECK_FALSE(gradcheck(f, {input()}).ok);
 }
 

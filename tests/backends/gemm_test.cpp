@@ -31,7 +31,7 @@ constexpr std::array<Size, 12> kSizes{{{1, 1, 1},
                                        {13, 7, 19},
                                        {23, 35, 40},
                                        {17, 100, 66},
-                                       {150, 90, 270}}};
+                                       {45, 70, 270}}};
 
 enum class Order : uint8_t { rows, columns, spread };
 

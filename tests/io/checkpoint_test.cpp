@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/io/temporary_folder.h"
+#include "tests/support/errors.h"
 
 using namespace deltatape;
 using test::error_of;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "tests/io/temporary_folder.h"
+#include "tests/support/errors.h"
 
 using namespace deltatape;
 using test::error_of;

@@ -10,8 +10,6 @@
 #include <string>
 #include <string_view>
 
-#include "core/error.h"
-
 namespace deltatape::test {
 
 class TemporaryFolder {
@@ -50,17 +48,6 @@ inline std::string read_bytes(const std::filesystem::path& path) {
 /// How many entries a folder has: files left behind show up here.
 inline size_t count_entries(const std::filesystem::path& folder) {
   return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
-}
-
-/// The message of the Error that `action` throws; empty when it throws none.
-template <class Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace deltatape::test

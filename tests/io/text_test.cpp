@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/io/temporary_folder.h"
+#include "tests/support/errors.h"
 
 using namespace deltatape;
 using test::error_of;

@@ -73,7 +73,9 @@ TEST_CASE("KDAForCausalLM: FLA's parameter names and shapes") {
   };
   const nn::StateDict state = model.state_dict();
   CHECK(state.size() == expected.size());
-  for (const auto& [name, shape] : expected) {
+  for (const auto& named : expected) {
+    const std::string& name = named.first;
+    const Shape& shape = named.second;
     CAPTURE(name);
     REQUIRE(state.count(name) == 1);
     CHECK(state.at(name).shape() == shape);
@@ -196,9 +198,10 @@ TEST_CASE("KDAForCausalLM: the loss's gradients equal central differences") {
   const Tensor ids = random_ids({1, 6}, 10);
   const double step = 1e-5;
   nn::causal_lm_loss(model.forward(ids), ids).backward();
-  for (const auto& [name, parameter] : model.named_parameters()) {
+  for (const auto& named : model.named_parameters()) {
     // Along one random direction per parameter.
-    CAPTURE(name);
+    CAPTURE(named.first);
+    const Tensor& parameter = named.second;
     const Tensor direction = randn(parameter.shape(), generator, {DType::f64, Device::cpu()});
     const auto loss_at = [&](double shift) {
       const NoGradGuard guard;

@@ -101,6 +101,7 @@ struct OpSample {
   double units_wide = 16;     // unit roundoffs allowed in f64 and f32
   double units_narrow = 2;    // in bf16 and f16
   double units_gradient = 8;  // of gradients in bf16 and f16 (four times as many in f64 and f32)
+  double terms = 0;           // how large the sum of |terms| behind an element may be where they cancel in the result
   bool nan_allowed = false;
   bool wide_result = false;                     // f32 for 16-bit inputs
   std::vector<std::vector<Shape>> shapes = {};  // of the inputs, for further forward checks: empty ones, large ones
@@ -161,6 +162,10 @@ struct OpSample {
     units_wide = wide;
     units_narrow = narrow;
     units_gradient = gradient;
+    return *this;
+  }
+  OpSample& sums_up_to(double sum_of_magnitudes) {
+    terms = sum_of_magnitudes;
     return *this;
   }
   OpSample& gives_wide() {

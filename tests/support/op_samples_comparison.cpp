@@ -123,8 +123,8 @@ std::vector<OpSample> comparison_samples() {
                      .gives({DType::boolean})
                      .no_gradient()
                      .any_shape()
-                     .rejects("logical_not: a is undefined, expected a tensor", [] { logical_not(Tensor()); })
-                     .rejects("logical_not: a has dtype f32, expected bool", [] { logical_not(empty({2})); }));
+                     .rejects("logical_not: x is undefined, expected a tensor", [] { logical_not(Tensor()); })
+                     .rejects("logical_not: x has dtype f32, expected bool", [] { logical_not(empty({2})); }));
   add_property(rows, "isnan", isnan, [](double x) { return std::isnan(x) ? 1.0 : 0.0; });
   rows.back().rejects("isnan: x is undefined, expected a tensor", [] { isnan(Tensor()); });
   add_property(rows, "isfinite", isfinite, [](double x) { return std::isfinite(x) ? 1.0 : 0.0; });

@@ -4,17 +4,23 @@
 namespace deltatape::test {
 namespace {
 
+// Elements lie between -2 and 2: a sum of K products has magnitude 4 K at most, and may cancel to almost nothing.
 OpSample matmul_row(const std::string& variant, const Shape& a, const Shape& b) {
-  return OpSample("matmul", variant).in(a).in(b).calls(matmul).equals(product);
+  return OpSample("matmul", variant).in(a).in(b).calls(matmul).equals(product).sums_up_to(4.0 * 5);
 }
 
 // As matrices: a vector on the left is a row, on the right a column, and goes again from the result.
 OpSample vector_row(const std::string& variant, const Shape& a, const Shape& b, const Shape& result) {
-  return OpSample("matmul", variant).in(a).in(b).calls(matmul).equals([result](const Array& x, const Array& y) {
-    const Array left = x.shape.rank() == 1 ? with_shape(x, {1, x.size(0)}) : x;
-    const Array right = y.shape.rank() == 1 ? with_shape(y, {y.size(0), 1}) : y;
-    return with_shape(product(left, right), result);
-  });
+  return OpSample("matmul", variant)
+      .in(a)
+      .in(b)
+      .calls(matmul)
+      .equals([result](const Array& x, const Array& y) {
+        const Array left = x.shape.rank() == 1 ? with_shape(x, {1, x.size(0)}) : x;
+        const Array right = y.shape.rank() == 1 ? with_shape(y, {y.size(0), 1}) : y;
+        return with_shape(product(left, right), result);
+      })
+      .sums_up_to(4.0 * 5);
 }
 
 struct Triangle {

@@ -29,11 +29,11 @@ std::vector<OpSample> reshape_samples() {
             return with_shape(x, {4, 6});
           })
           .rejects("reshape: x is undefined, expected a tensor", [] { reshape(Tensor(), {2}); })
-          .rejects("reshape: shape is [4, 5], expected as many elements as x's shape [2, 3, 4]",
+          .rejects("reshape: shape is [4, 5], expected 24 elements as in [2, 3, 4]",
                    [] {
                      reshape(empty({2, 3, 4}), {4, 5});
                    })
-          .rejects("reshape: shape is [-1, -1], expected at most one -1",
+          .rejects("reshape: shape is [-1, -1], expected at most one size of -1",
                    [] {
                      reshape(empty({2, 3, 4}), {-1, -1});
                    }),
@@ -71,7 +71,7 @@ std::vector<OpSample> reshape_samples() {
           .equals([](const Array& x) {
             return with_shape(x, {2, 12, 2});
           })
-          .rejects("flatten: first is 2 and last is 1, expected first to be no later than last",
+          .rejects("flatten: first is 2 and last is 1, expected first <= last",
                    [] {
                      flatten(empty({2, 3, 4}), 2, 1);
                    }),
@@ -82,7 +82,7 @@ std::vector<OpSample> reshape_samples() {
             return with_shape(x, {x.size(0), x.size(2)});
           })
           .also_for({{0, 1, 3}})
-          .rejects("squeeze: x has shape [2, 1], expected size 1 in dimension 0",
+          .rejects("squeeze: dimension 0 has size 2, expected 1",
                    [] {
                      squeeze(empty({2, 1}), 0);
                    }),
@@ -93,7 +93,7 @@ std::vector<OpSample> reshape_samples() {
             return with_shape(x, {x.size(0), x.size(1), 1});
           })
           .also_for({{0, 3}})
-          .rejects("unsqueeze: dim is 3, expected -3 to 2 for a tensor of rank 3",
+          .rejects("unsqueeze: dim is 3, expected -3 to 2 for a tensor of rank 2",
                    [] {
                      unsqueeze(empty({2, 1}), 3);
                    }),
@@ -118,11 +118,11 @@ std::vector<OpSample> order_samples() {
           })
           .also_for({{2, 0, 3}})
           .rejects("permute: x is undefined, expected a tensor", [] { permute(Tensor(), {0}); })
-          .rejects("permute: dims is [0, 0], expected each of the 2 dimensions of x once",
+          .rejects("permute: dims is [0, 0], expected each dimension once",
                    [] {
                      permute(empty({2, 3}), {0, 0});
                    })
-          .rejects("permute: dims is [0], expected each of the 2 dimensions of x once",
+          .rejects("permute: dims is [0], expected 2 dimensions",
                    [] {
                      permute(empty({2, 3}), {0});
                    }),
@@ -174,7 +174,7 @@ std::vector<OpSample> order_samples() {
             return with_shape(fold(x, {0, 2}, true, total), {2, 1});
           })
           .also_for({{0, 2, 4}})
-          .rejects("sum_to: shape is [3], expected a shape that broadcasts to x's shape [2, 4]",
+          .rejects("sum_to: shape is [3], expected a shape that broadcasts to [2, 4]",
                    [] {
                      sum_to(empty({2, 4}), {3});
                    }),
@@ -240,7 +240,7 @@ std::vector<OpSample> part_samples() {
             return with_shape(sliced(x, 1, 3, 1, 1), {x.size(0), x.size(2)});
           })
           .also_for({{0, 4, 3}})
-          .rejects("select: index is 4, expected -4 to 3 for dimension 1 of x's shape [2, 4]",
+          .rejects("select: index is 4, expected -4 to 3 for size 4",
                    [] {
                      select(empty({2, 4}), 1, 4);
                    }),
@@ -251,8 +251,7 @@ std::vector<OpSample> part_samples() {
             return build({x.size(0), 3, 3}, [&](const Shape& i) { return x.at({i[0], 2 * i[1] + i[2]}); });
           })
           .also_for({{0, 7}})
-          .rejects("unfold: size is 8, expected 1 to 7, the size of dimension 0 of x",
-                   [] { unfold(empty({7}), 0, 8, 1); })
+          .rejects("unfold: size is 8, expected 1 to 7", [] { unfold(empty({7}), 0, 8, 1); })
           .rejects("unfold: step is 0, expected 1 or more", [] { unfold(empty({7}), 0, 2, 0); }),
       OpSample("unfold", "overlapping")
           .in({5, 2})

@@ -106,6 +106,7 @@ DType result_dtype(const OpSample& sample, const Tensors& inputs, size_t i) {
 Tolerance forward_tolerance(const OpSample& sample, DType dtype) {
   const bool wide = dtype == DType::f64 || dtype == DType::f32;
   Tolerance tolerance = rounding(dtype, wide ? sample.units_wide : sample.units_narrow);
+  tolerance.absolute += tolerance.relative * sample.terms;  // a sum is as accurate as its terms are large
   tolerance.nan_allowed = sample.nan_allowed;
   return tolerance;
 }

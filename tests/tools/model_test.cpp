@@ -23,7 +23,7 @@ fs::path gold() {
 }  // namespace
 
 TEST_SUITE("command") {
-  TEST_CASE("model: golden cases in f64 and f32") {
+  TEST_CASE("model: golden cases in f64 and f32 [slow]") {
     if (gold().empty()) {
       return;
     }
@@ -44,7 +44,7 @@ TEST_SUITE("command") {
     }
   }
 
-  TEST_CASE("model: --check finds a changed number and a missing file") {
+  TEST_CASE("model: --check finds a changed number and a missing file [slow]") {
     if (gold().empty()) {
       return;
     }

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "ops/convert.h"
 #include "ops/kda/recurrent.h"
 #include "tests/ops/kda/kda_cases.h"
@@ -99,6 +102,37 @@ TEST_CASE("kda::chunk: equals the recurrence on packed sequences") {
       check_agreement(make_case({1, T, 1, 2, 4, 3, lengths}, options, 37, Decay::bounded, Keys::random, false), 1e-10);
     }
   }
+}
+
+TEST_CASE("kda::chunk: the gradient of strong decay is accurate element by element") {
+  // Each dg_t carries a factor exp(g_t); a gradient formed as a difference of sums would have no digits left here.
+  const KDACase c = make_case({1, 70, 1, 1, 6, 5, {}}, plain(64), 43, Decay::strong);
+  const auto gradient_of_g = [&c](test::KDAFunction function) {
+    for (const auto& [name, value] : run_case(function, c)) {
+      if (name == "dg") {
+        return value.to_vector<double>();
+      }
+    }
+    return std::vector<double>();
+  };
+  const auto expected = gradient_of_g(&kda::recurrent);
+  const auto actual = gradient_of_g(&kda::chunk);
+  REQUIRE(actual.size() == 70 * 6);
+  for (size_t i = 0; i < actual.size(); ++i) {
+    CHECK(std::fabs(actual[i] - expected[i]) <= 1e-9 * std::fabs(expected[i]));
+  }
+}
+
+TEST_CASE("kda::chunk: a log decay of minus infinity forgets everything before it") {
+  KDACase c = make_case({1, 40, 1, 1, 4, 3, {}}, plain(16), 47);
+  std::vector<double> g = c.inputs.g.to_vector<double>();
+  for (const size_t step : {size_t{0}, size_t{7}, size_t{16}, size_t{39}}) {
+    for (size_t channel = 0; channel < 4; ++channel) {
+      g[step * 4 + channel] = -std::numeric_limits<double>::infinity();
+    }
+  }
+  c.inputs.g = from_vector(g, c.inputs.g.shape());
+  check_agreement(c, 1e-10);
 }
 
 TEST_CASE("kda::chunk: f32 stays near f64 where decay is strong or absent") {

@@ -39,7 +39,9 @@ test::KDACase load_case(const test::GoldFolder& gold, DType dtype) {
 }
 
 void check_results(const test::GoldFolder& gold, const test::NamedResults& results, DType dtype) {
-  for (const auto& [name, value] : results) {
+  for (const auto& named : results) {
+    const std::string& name = named.first;
+    const Tensor& value = named.second;
     CAPTURE(name);
     const Tensor expected = gold.load(name);
     REQUIRE(expected.defined());

@@ -76,7 +76,9 @@ TEST_CASE("kda::recurrent: equals plain loops") {
 TEST_CASE("kda: without time steps the final state is the initial one, and its gradient passes through") {
   for (const auto function : {&kda::recurrent, &kda::chunk}) {
     const KDACase c = make_case({2, 0, 1, 2, 3, 4, {}}, with_final_state(), 3);
-    for (const auto& [name, tensor] : test::run_case(function, c)) {
+    for (const auto& named : test::run_case(function, c)) {
+      const std::string& name = named.first;
+      const Tensor& tensor = named.second;
       CAPTURE(name);
       if (name == "ht") {
         CHECK(test::largest_difference(tensor, c.inputs.initial_state) == 0.0);
