@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "backends/cpu/convert_rows.h"
@@ -128,8 +129,15 @@ Plan make_plan(const Tensor& x, const Tensor& out) {
 // What is computed. A Reducer has: Value, the type of elements in registers and of partial results of a short block;
 // Total, what such partial results are gathered in; Result, what a Total becomes.
 
-/// Sum in f64 with the rounding errors kept (Knuth's two-sum), so that the number of terms does not matter.
-struct FloatTotal {
+/// Sum of f32 terms.
+struct WideTotal {
+  double sum = 0.0;
+  void add(double term) { sum += term; }
+  void merge(const WideTotal& other) { sum += other.sum; }
+  [[nodiscard]] double result() const { return sum; }
+};
+/// Sum of f64 terms with the rounding errors kept (Knuth's two-sum), so that the number of terms does not matter.
+struct CompensatedTotal {
   double sum = 0.0;
   double error = 0.0;
   void add(double term) {
@@ -138,7 +146,7 @@ struct FloatTotal {
     error += (sum - (next - taken)) + (term - taken);
     sum = next;
   }
-  void merge(const FloatTotal& other) {
+  void merge(const CompensatedTotal& other) {
     add(other.sum);
     error += other.error;
   }
@@ -147,7 +155,7 @@ struct FloatTotal {
 template <class T>
 struct FloatSum {
   using Value = T;
-  using Total = FloatTotal;
+  using Total = std::conditional_t<std::is_same_v<T, double>, CompensatedTotal, WideTotal>;
   using Result = double;
   static constexpr T kIdentity = T{0};
   template <class V>

@@ -50,28 +50,18 @@ double exp_row(const T* x, Vec<T> largest, T* y, int64_t count) {
   double total = 0.0;
   for (int64_t first = 0; first < count; first += kBlock) {
     const int64_t last = std::min(count, first + kBlock);
-    V sums[2] = {V(0.0), V(0.0)};
+    V sums(0.0);
     int64_t i = first;
-    for (; i + 2 * V::kSize <= last; i += 2 * V::kSize) {
-      const V a = exp(V::load(x + i) - largest);
-      const V b = exp(V::load(x + i + V::kSize) - largest);
-      a.store(y + i);
-      b.store(y + i + V::kSize);
-      sums[0] = sums[0] + a;
-      sums[1] = sums[1] + b;
+    for (; i + V::kSize <= last; i += V::kSize) {
+      const V value = exp(V::load(x + i) - largest);
+      value.store(y + i);
+      sums = sums + value;
     }
-    for (; i < last; i += V::kSize) {
-      const int64_t rest = std::min(V::kSize, last - i);
-      if (rest == V::kSize) {
-        const V a = exp(V::load(x + i) - largest);
-        a.store(y + i);
-        sums[0] = sums[0] + a;
-      } else {
-        exp(V::load_part(x + i, rest) - largest).store_part(y + i, rest);
-        sums[1] = sums[1] + V::load_part(y + i, rest);
-      }
+    if (i < last) {
+      exp(V::load_part(x + i, last - i) - largest).store_part(y + i, last - i);
+      sums = sums + V::load_part(y + i, last - i);  // the missing lanes count as 0
     }
-    total += sum_of_lanes(sums[0] + sums[1]);
+    total += sum_of_lanes(sums);
   }
   return total;
 }

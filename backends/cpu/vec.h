@@ -106,35 +106,43 @@ struct ExpRange<double> {
   static constexpr double exp_begin = 707.0, exp_end = 746.0, exp2_begin = 1021.0, exp2_end = 1076.0;
 };
 
-/// y = f(x), an exponential, but f(x / 2)^2 where begin < |x| < end.
+/// y = f(x), an exponential, but f(x / 2)^2 where begin < |x| < end. Out of line: it is rare, and its callers are hot.
 template <class T, class F>
-Vec<T> mend_ends(Vec<T> x, Vec<T> y, double begin, double end, F f) {
+[[gnu::noinline]] Vec<T> mend_ends(Vec<T> x, Vec<T> y, double begin, double end, F f) {
   const Vec<T> size = abs(x);
-  if (xsimd::any(size > Vec<T>(begin))) [[unlikely]] {
-    const auto at_the_end = (size > Vec<T>(begin)) & (size < Vec<T>(end));
-    if (xsimd::any(at_the_end)) {  // and not just infinite, as masked elements are
-      const Vec<T> half = f(x * Vec<T>(0.5));
-      return select(at_the_end, half * half, y);
-    }
+  const auto at_the_end = (size > Vec<T>(begin)) & (size < Vec<T>(end));
+  if (!xsimd::any(at_the_end)) {  // just infinite, as masked elements are
+    return y;
   }
-  return y;
+  const Vec<T> half = f(x * Vec<T>(0.5));
+  return select(at_the_end, half * half, y);
 }
 }  // namespace detail
 
 template <class T>
-Vec<T> exp(Vec<T> x) {
-  const auto f = [](Vec<T> value) { return Vec<T>(xsimd::exp(value.batch)); };
-  return detail::mend_ends(x, f(x), detail::ExpRange<T>::exp_begin, detail::ExpRange<T>::exp_end, f);
+[[gnu::always_inline]] inline Vec<T> exp(Vec<T> x) {
+  using Range = detail::ExpRange<T>;
+  const Vec<T> y(xsimd::exp(x.batch));
+  if (xsimd::any(abs(x) > Vec<T>(Range::exp_begin))) [[unlikely]] {
+    return detail::mend_ends(x, y, Range::exp_begin, Range::exp_end,
+                             [](Vec<T> value) { return Vec<T>(xsimd::exp(value.batch)); });
+  }
+  return y;
 }
 
 template <class T>
-Vec<T> exp2(Vec<T> x) {
-  const auto f = [](Vec<T> value) { return Vec<T>(xsimd::exp2(value.batch)); };
-  return detail::mend_ends(x, f(x), detail::ExpRange<T>::exp2_begin, detail::ExpRange<T>::exp2_end, f);
+[[gnu::always_inline]] inline Vec<T> exp2(Vec<T> x) {
+  using Range = detail::ExpRange<T>;
+  const Vec<T> y(xsimd::exp2(x.batch));
+  if (xsimd::any(abs(x) > Vec<T>(Range::exp2_begin))) [[unlikely]] {
+    return detail::mend_ends(x, y, Range::exp2_begin, Range::exp2_end,
+                             [](Vec<T> value) { return Vec<T>(xsimd::exp2(value.batch)); });
+  }
+  return y;
 }
 
 template <class T>
-Vec<T> expm1(Vec<T> x) {
+[[gnu::always_inline]] inline Vec<T> expm1(Vec<T> x) {
   const auto y = select(x == Vec<T>(0.0), x, Vec<T>(xsimd::expm1(x.batch)));  // xsimd makes 0 of -0
   const auto large = x > Vec<T>(detail::ExpRange<T>::exp_begin);
   if (xsimd::any(large)) [[unlikely]] {
@@ -145,26 +153,32 @@ Vec<T> expm1(Vec<T> x) {
 
 /// xsimd's logarithms of subnormal numbers are wrong in f64: those lanes are computed one by one.
 template <class T, class F>
-Vec<T> mend_subnormals(Vec<T> x, Vec<T> y, F f) {
-  const auto below = x < Vec<T>(static_cast<double>(std::numeric_limits<T>::min()));
-  if (xsimd::any(below)) [[unlikely]] {
-    const auto subnormal = (x > Vec<T>(0.0)) & below;
-    if (xsimd::any(subnormal)) {  // and not just 0 or negative
-      return select(subnormal, for_each_lane(x, f), y);
-    }
+[[gnu::noinline]] Vec<T> mend_subnormals(Vec<T> x, Vec<T> y, F f) {
+  const auto subnormal = (x > Vec<T>(0.0)) & (x < Vec<T>(static_cast<double>(std::numeric_limits<T>::min())));
+  return xsimd::any(subnormal) ? select(subnormal, for_each_lane(x, f), y) : y;
+}
+template <class T>
+bool any_below_normal(Vec<T> x) {
+  return xsimd::any(x < Vec<T>(static_cast<double>(std::numeric_limits<T>::min())));
+}
+template <class T>
+[[gnu::always_inline]] inline Vec<T> log(Vec<T> x) {
+  const Vec<T> y(xsimd::log(x.batch));
+  if (any_below_normal(x)) [[unlikely]] {
+    return mend_subnormals(x, y, [](T lane) { return std::log(lane); });
   }
   return y;
 }
 template <class T>
-Vec<T> log(Vec<T> x) {
-  return mend_subnormals(x, Vec<T>(xsimd::log(x.batch)), [](T lane) { return std::log(lane); });
+[[gnu::always_inline]] inline Vec<T> log2(Vec<T> x) {
+  const Vec<T> y(xsimd::log2(x.batch));
+  if (any_below_normal(x)) [[unlikely]] {
+    return mend_subnormals(x, y, [](T lane) { return std::log2(lane); });
+  }
+  return y;
 }
 template <class T>
-Vec<T> log2(Vec<T> x) {
-  return mend_subnormals(x, Vec<T>(xsimd::log2(x.batch)), [](T lane) { return std::log2(lane); });
-}
-template <class T>
-Vec<T> log1p(Vec<T> x) {
+[[gnu::always_inline]] inline Vec<T> log1p(Vec<T> x) {
   return select(x == Vec<T>(0.0), x, Vec<T>(xsimd::log1p(x.batch)));  // xsimd makes 0 of -0
 }
 
@@ -199,21 +213,16 @@ Vec<T> pow(Vec<T> x, Vec<T> y) {
   return Vec<T>::load(bases);
 }
 
-/// The lanes' sum, in f64: adjacent lanes first, then pairs of pairs.
+/// The lanes' sum, in f64: lanes that are 4 apart first, then these four in pairs.
 template <class T>
 double sum_of_lanes(Vec<T> x) {
   alignas(64) T lanes[static_cast<size_t>(Vec<T>::kSize)];
   x.batch.store_aligned(lanes);
-  double sums[static_cast<size_t>(Vec<T>::kSize)];
+  double sums[4] = {};
   for (size_t i = 0; i < static_cast<size_t>(Vec<T>::kSize); ++i) {
-    sums[i] = static_cast<double>(lanes[i]);
+    sums[i % 4] += static_cast<double>(lanes[i]);
   }
-  for (size_t width = static_cast<size_t>(Vec<T>::kSize) / 2; width > 0; width /= 2) {
-    for (size_t i = 0; i < width; ++i) {
-      sums[i] += sums[i + width];
-    }
-  }
-  return sums[0];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 }  // namespace deltatape::cpu
