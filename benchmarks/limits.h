@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -38,26 +39,38 @@ inline double best_seconds(const std::function<void()>& run, double budget = 0.3
   return best;
 }
 
-/// Calls work(part, parts) on every core at once, again and again, and returns the shortest time in which all were
-/// done. Starting threads is not counted.
+/// As many threads as the ops use: OMP_NUM_THREADS, or one per core.
+inline int thread_count() {
+  const char* wanted = std::getenv("OMP_NUM_THREADS");
+  const int count = wanted != nullptr ? std::atoi(wanted) : static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, count);
+}
+
+/// Calls work(part, parts) on all threads at once, again and again. Returns the shortest time from the start of the
+/// first to the end of the last; starting threads is not counted.
 inline double best_seconds_on_all_cores(const std::function<void(int, int)>& work, int rounds) {
-  const int parts = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int parts = thread_count();
   std::atomic<int> arrived{0};
   const auto wait_for_all = [&](int goal) {
     arrived.fetch_add(1);
     while (arrived.load() < goal) {
     }
   };
+  std::vector<Clock::time_point> starts(static_cast<size_t>(parts));
+  std::vector<Clock::time_point> ends(static_cast<size_t>(parts));
   double best = 1e30;
   const auto run = [&](int part) {
     int goal = 0;
     for (int round = 0; round < rounds; ++round) {
       wait_for_all(goal += parts);
-      const Clock::time_point start = Clock::now();
+      starts[static_cast<size_t>(part)] = Clock::now();
       work(part, parts);
+      ends[static_cast<size_t>(part)] = Clock::now();
       wait_for_all(goal += parts);
       if (part == 0) {
-        best = std::min(best, seconds_since(start));
+        const auto first = *std::min_element(starts.begin(), starts.end());
+        const auto last = *std::max_element(ends.begin(), ends.end());
+        best = std::min(best, std::chrono::duration<double>(last - first).count());
       }
     }
   };
@@ -119,8 +132,7 @@ inline double exp_rate(int rounds) {
         }
       },
       rounds);
-  const auto cores = static_cast<double>(std::max(1U, std::thread::hardware_concurrency()));
-  return static_cast<double>(kNumbers * kRepeats) * cores / seconds;
+  return static_cast<double>(kNumbers * kRepeats) * static_cast<double>(thread_count()) / seconds;
 }
 
 /// Seconds of OpenBLAS' own sgemm for [n, n] times [n, n], with all its threads.
@@ -129,7 +141,7 @@ inline double sgemm_seconds(int64_t n, double budget) {
   std::vector<float> b(static_cast<size_t>(n * n), 0.25F);
   std::vector<float> c(static_cast<size_t>(n * n));
   const auto size = static_cast<int>(n);
-  openblas_set_num_threads(static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
+  openblas_set_num_threads(thread_count());
   const double seconds = best_seconds(
       [&] {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1.0F, a.data(), size, b.data(), size,

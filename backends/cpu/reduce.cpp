@@ -19,8 +19,10 @@
 namespace deltatape::cpu {
 namespace {
 
-constexpr int64_t kBlock = 512;           // elements that are converted or accumulated at a time
-constexpr int64_t kTaskElements = 65536;  // elements of one task, about
+constexpr int64_t kBlock = 512;           // elements of a row that are converted or added up at a time
+constexpr int64_t kTaskElements = 65536;  // of one task, about
+constexpr int64_t kColumns = 2048;        // that are added up side by side: pieces of rows long enough to prefetch
+constexpr int64_t kShortRow = 16;         // rows shorter than this are worth walking across
 
 /// A group of dimensions to walk through: sizes, and byte strides in x and in out, innermost first.
 struct Dims {
@@ -104,6 +106,11 @@ Plan make_plan(const Tensor& x, const Tensor& out) {
     ++inner;
   }
   inner = inner == rank ? 0 : inner;
+  if (rank > 1 && !dims[inner].kept && dims[inner].size < kShortRow) {
+    for (size_t dim = 0; dim < rank; ++dim) {
+      inner = dims[dim].kept && dims[dim].size >= kShortRow ? dim : inner;
+    }
+  }
   for (size_t dim = 0; dim < rank; ++dim) {
     const Dim& d = dims[dim];
     if (dim == inner) {
@@ -148,6 +155,13 @@ struct FloatSum {
     return a + b;
   }
   static double row(const T* x, int64_t count) {
+    if (count < kShortRow) {
+      double sum = 0.0;
+      for (int64_t i = 0; i < count; ++i) {
+        sum += static_cast<double>(x[i]);
+      }
+      return sum;
+    }
     return sum_row<T>([](Vec<T> value) { return value; }, count, x);
   }
 };
@@ -174,13 +188,16 @@ struct Plain {
     using L = Lanes<T>;
     T result = kIdentity;
     int64_t i = 0;
-    if (count >= L::kSize) {
-      auto best = L::load(x);
-      for (i = L::kSize; i + L::kSize <= count; i += L::kSize) {
-        best = combine(best, L::load(x + i));
+    if (count >= 4 * L::kSize) {
+      typename L::Pack parts[4] = {L::load(x), L::load(x + L::kSize), L::load(x + 2 * L::kSize),
+                                   L::load(x + 3 * L::kSize)};
+      for (i = 4 * L::kSize; i + 4 * L::kSize <= count; i += 4 * L::kSize) {
+        for (int64_t k = 0; k < 4; ++k) {
+          parts[k] = combine(parts[k], L::load(x + i + k * L::kSize));
+        }
       }
       T lanes[static_cast<size_t>(L::kSize)];
-      L::store(best, lanes);
+      L::store(combine(combine(parts[0], parts[1]), combine(parts[2], parts[3])), lanes);
       for (const T lane : lanes) {
         result = combine(result, lane);
       }
@@ -315,9 +332,10 @@ class Reduction {
   void reduce_columns() const {
     const int64_t outer = plan_.kept.count();
     const int64_t rows = plan_.reduced.count();
-    const int64_t blocks = (plan_.inner + kBlock - 1) / kBlock;
-    const int64_t width = std::min(kBlock, plan_.inner);
-    const int64_t rows_per_task = std::max<int64_t>(kRows, kTaskElements / width / kRows * kRows);
+    const int64_t blocks = (plan_.inner + kColumns - 1) / kColumns;
+    const int64_t width = std::min(kColumns, plan_.inner);
+    const int64_t enough_rows = std::max(4 * kTaskElements / width, (rows + kMostTasks - 1) / kMostTasks);
+    const int64_t rows_per_task = (enough_rows + kRows - 1) / kRows * kRows;
     const int64_t tasks = (rows + rows_per_task - 1) / rows_per_task;
     std::vector<Columns> totals(static_cast<size_t>(tasks > 1 ? outer * blocks * tasks : 0));
     // The tasks of a block of columns lie side by side in `totals`.
@@ -325,8 +343,8 @@ class Reduction {
       Columns columns;
       for (int64_t item = begin; item < end; ++item) {
         const int64_t block = item / tasks;
-        const int64_t first = block % blocks * kBlock;
-        columns.assign(static_cast<size_t>(std::min(kBlock, plan_.inner - first)), Total());
+        const int64_t first = block % blocks * kColumns;
+        columns.assign(static_cast<size_t>(std::min(kColumns, plan_.inner - first)), Total());
         const int64_t row = item % tasks * rows_per_task;
         add_rows(columns, block / blocks, row, std::min(rows, row + rows_per_task), first);
         if (tasks == 1) {
@@ -336,25 +354,31 @@ class Reduction {
         }
       }
     });
-    for (int64_t block = 0; tasks > 1 && block < outer * blocks; ++block) {
-      Columns& sum = totals[static_cast<size_t>(block * tasks)];
-      for (int64_t task = 1; task < tasks; ++task) {
-        const Columns& next = totals[static_cast<size_t>(block * tasks + task)];
-        for (size_t i = 0; i < sum.size(); ++i) {
-          sum[i].merge(next[i]);
-        }
-      }
-      store_columns(sum, block / blocks, block % blocks * kBlock);
+    if (tasks == 1) {
+      return;
     }
+    parallel_ranges(outer * blocks, outer * plan_.inner * tasks, [&](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end; ++block) {
+        Columns& sum = totals[static_cast<size_t>(block * tasks)];
+        for (int64_t task = 1; task < tasks; ++task) {
+          const Columns& next = totals[static_cast<size_t>(block * tasks + task)];
+          for (size_t i = 0; i < sum.size(); ++i) {
+            sum[i].merge(next[i]);
+          }
+        }
+        store_columns(sum, block / blocks, block % blocks * kColumns);
+      }
+    });
   }
 
-  static constexpr int64_t kRows = 16;  // that are combined in the precision of T
+  static constexpr int64_t kRows = 16;       // that are combined in the precision of T
+  static constexpr int64_t kMostTasks = 32;  // per block of columns, so that merging stays a small part
 
   void add_rows(Columns& columns, int64_t output, int64_t row, int64_t last_row, int64_t first) const {
     const auto width = static_cast<int64_t>(columns.size());
     const char* base = from_ + plan_.kept.at(output).x + first * plan_.inner_x_stride;
-    alignas(64) T sums[static_cast<size_t>(kBlock)];
-    alignas(64) T buffers[4][static_cast<size_t>(kBlock)];
+    alignas(64) T sums[static_cast<size_t>(kColumns)];
+    alignas(64) T buffers[4][static_cast<size_t>(kColumns)];
     while (row < last_row) {
       const int64_t stop = std::min(last_row, row + kRows);
       std::fill_n(sums, width, Reducer::kIdentity);
@@ -381,7 +405,7 @@ class Reduction {
   }
 
   void store_columns(const Columns& columns, int64_t output, int64_t first) const {
-    std::array<Result, static_cast<size_t>(kBlock)> results;
+    std::array<Result, static_cast<size_t>(kColumns)> results;
     for (size_t i = 0; i < columns.size(); ++i) {
       results[i] = columns[i].result();
     }

@@ -16,6 +16,7 @@ double sum_row(F f, int64_t count, const Operands*... operands) {
   constexpr int64_t kBlock = 512;
   constexpr int64_t kStep = 4 * V::kSize;
   double total = 0.0;
+  // Unrolled by hand: one register would wait for itself at every addition.
   for (int64_t first = 0; first < count; first += kBlock) {
     const int64_t last = std::min(count, first + kBlock);
     V sums[4] = {V(0.0), V(0.0), V(0.0), V(0.0)};

@@ -17,20 +17,24 @@ namespace {
 template <class T>
 T max_of_row(const T* x, int64_t count) {
   using V = Vec<T>;
-  T largest = -std::numeric_limits<T>::infinity();
+  constexpr int64_t kStep = 4 * V::kSize;
+  constexpr T kLowest = -std::numeric_limits<T>::infinity();
+  const auto larger = [](V best, V value) { return select(value > best, value, best); };
+  V best[4] = {V(double{kLowest}), V(double{kLowest}), V(double{kLowest}), V(double{kLowest})};
   int64_t i = 0;
-  if (count >= V::kSize) {
-    V best = V::load(x);
-    best = select(best == best, best, V(static_cast<double>(largest)));
-    for (i = V::kSize; i + V::kSize <= count; i += V::kSize) {
-      const V value = V::load(x + i);
-      best = select(value > best, value, best);
+  for (; i + kStep <= count; i += kStep) {
+    for (int64_t k = 0; k < 4; ++k) {
+      best[k] = larger(best[k], V::load(x + i + k * V::kSize));
     }
-    alignas(64) T lanes[static_cast<size_t>(V::kSize)];
-    best.store(lanes);
-    for (const T lane : lanes) {
-      largest = lane > largest ? lane : largest;
-    }
+  }
+  for (; i + V::kSize <= count; i += V::kSize) {
+    best[0] = larger(best[0], V::load(x + i));
+  }
+  alignas(64) T lanes[static_cast<size_t>(V::kSize)];
+  larger(larger(best[0], best[1]), larger(best[2], best[3])).store(lanes);
+  T largest = kLowest;
+  for (const T lane : lanes) {
+    largest = lane > largest ? lane : largest;
   }
   for (; i < count; ++i) {
     largest = x[i] > largest ? x[i] : largest;
@@ -38,17 +42,44 @@ T max_of_row(const T* x, int64_t count) {
   return largest;
 }
 
+/// y = exp(x - largest); returns the sum, added up as sum_row does.
+template <class T>
+double exp_row(const T* x, Vec<T> largest, T* y, int64_t count) {
+  using V = Vec<T>;
+  constexpr int64_t kBlock = 512;
+  double total = 0.0;
+  for (int64_t first = 0; first < count; first += kBlock) {
+    const int64_t last = std::min(count, first + kBlock);
+    V sums[2] = {V(0.0), V(0.0)};
+    int64_t i = first;
+    for (; i + 2 * V::kSize <= last; i += 2 * V::kSize) {
+      const V a = exp(V::load(x + i) - largest);
+      const V b = exp(V::load(x + i + V::kSize) - largest);
+      a.store(y + i);
+      b.store(y + i + V::kSize);
+      sums[0] = sums[0] + a;
+      sums[1] = sums[1] + b;
+    }
+    for (; i < last; i += V::kSize) {
+      const int64_t rest = std::min(V::kSize, last - i);
+      if (rest == V::kSize) {
+        const V a = exp(V::load(x + i) - largest);
+        a.store(y + i);
+        sums[0] = sums[0] + a;
+      } else {
+        exp(V::load_part(x + i, rest) - largest).store_part(y + i, rest);
+        sums[1] = sums[1] + V::load_part(y + i, rest);
+      }
+    }
+    total += sum_of_lanes(sums[0] + sums[1]);
+  }
+  return total;
+}
+
 template <class T>
 void softmax_row(const T* x, T* y, int64_t count) {
   using V = Vec<T>;
-  const V largest(static_cast<double>(max_of_row(x, count)));
-  constexpr int64_t kBlock = 512;
-  double sum = 0.0;
-  for (int64_t first = 0; first < count; first += kBlock) {
-    const int64_t length = std::min(kBlock, count - first);
-    map_row([largest](V value) { return exp(value - largest); }, RowView<T>{x + first, 1}, y + first, length);
-    sum += sum_row<T>([](V value) { return value; }, length, y + first);
-  }
+  const double sum = exp_row(x, V(static_cast<double>(max_of_row(x, count))), y, count);
   const V scale(1.0 / sum);
   map_row([scale](V value) { return value * scale; }, RowView<T>{y, 1}, y, count);
 }
@@ -57,14 +88,7 @@ template <class T>
 void log_softmax_row(const T* x, T* y, int64_t count) {
   using V = Vec<T>;
   const V largest(static_cast<double>(max_of_row(x, count)));
-  constexpr int64_t kBlock = 512;
-  double sum = 0.0;
-  for (int64_t first = 0; first < count; first += kBlock) {
-    const int64_t length = std::min(kBlock, count - first);
-    map_row([largest](V value) { return exp(value - largest); }, RowView<T>{x + first, 1}, y + first, length);
-    sum += sum_row<T>([](V value) { return value; }, length, y + first);
-  }
-  const V log_sum(std::log(sum));
+  const V log_sum(std::log(exp_row(x, largest, y, count)));
   map_row([largest, log_sum](V value) { return (value - largest) - log_sum; }, RowView<T>{x, 1}, y, count);
 }
 

@@ -9,6 +9,10 @@
 #include <type_traits>
 #include <xsimd/xsimd.hpp>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 namespace deltatape::cpu {
 
 template <class T>
@@ -29,14 +33,30 @@ struct Vec {
   /// The first `count` < kSize lanes; the others are 0. The same functions then run on rests of rows, so that a result
   /// does not depend on where in a tensor its element stands.
   static Vec load_part(const T* from, int64_t count) {
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<T, float>) {
+      return Vec(Batch(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << count) - 1U), from)));
+    } else {
+      return Vec(Batch(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1U << count) - 1U), from)));
+    }
+#else
     alignas(64) T lanes[static_cast<size_t>(kSize)] = {};
     std::memcpy(lanes, from, static_cast<size_t>(count) * sizeof(T));
     return Vec(Batch::load_aligned(lanes));
+#endif
   }
   void store_part(T* to, int64_t count) const {
+#ifdef __AVX512F__
+    if constexpr (std::is_same_v<T, float>) {
+      _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1U << count) - 1U), batch);
+    } else {
+      _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1U << count) - 1U), batch);
+    }
+#else
     alignas(64) T lanes[static_cast<size_t>(kSize)];
     batch.store_aligned(lanes);
     std::memcpy(to, lanes, static_cast<size_t>(count) * sizeof(T));
+#endif
   }
 
   friend Vec operator+(Vec a, Vec b) { return Vec(a.batch + b.batch); }
@@ -85,32 +105,32 @@ template <>
 struct ExpRange<double> {
   static constexpr double exp_begin = 707.0, exp_end = 746.0, exp2_begin = 1021.0, exp2_end = 1076.0;
 };
+
+/// y = f(x), an exponential, but f(x / 2)^2 where begin < |x| < end.
+template <class T, class F>
+Vec<T> mend_ends(Vec<T> x, Vec<T> y, double begin, double end, F f) {
+  const Vec<T> size = abs(x);
+  if (xsimd::any(size > Vec<T>(begin))) [[unlikely]] {
+    const auto at_the_end = (size > Vec<T>(begin)) & (size < Vec<T>(end));
+    if (xsimd::any(at_the_end)) {  // and not just infinite, as masked elements are
+      const Vec<T> half = f(x * Vec<T>(0.5));
+      return select(at_the_end, half * half, y);
+    }
+  }
+  return y;
+}
 }  // namespace detail
 
 template <class T>
 Vec<T> exp(Vec<T> x) {
-  using Range = detail::ExpRange<T>;
-  const auto y = Vec<T>(xsimd::exp(x.batch));
-  const Vec<T> size = abs(x);
-  const auto at_the_end = (size > Vec<T>(Range::exp_begin)) & (size < Vec<T>(Range::exp_end));
-  if (xsimd::any(at_the_end)) [[unlikely]] {
-    const auto half = Vec<T>(xsimd::exp((x * Vec<T>(0.5)).batch));
-    return select(at_the_end, half * half, y);
-  }
-  return y;
+  const auto f = [](Vec<T> value) { return Vec<T>(xsimd::exp(value.batch)); };
+  return detail::mend_ends(x, f(x), detail::ExpRange<T>::exp_begin, detail::ExpRange<T>::exp_end, f);
 }
 
 template <class T>
 Vec<T> exp2(Vec<T> x) {
-  using Range = detail::ExpRange<T>;
-  const auto y = Vec<T>(xsimd::exp2(x.batch));
-  const Vec<T> size = abs(x);
-  const auto at_the_end = (size > Vec<T>(Range::exp2_begin)) & (size < Vec<T>(Range::exp2_end));
-  if (xsimd::any(at_the_end)) [[unlikely]] {
-    const auto half = Vec<T>(xsimd::exp2((x * Vec<T>(0.5)).batch));
-    return select(at_the_end, half * half, y);
-  }
-  return y;
+  const auto f = [](Vec<T> value) { return Vec<T>(xsimd::exp2(value.batch)); };
+  return detail::mend_ends(x, f(x), detail::ExpRange<T>::exp2_begin, detail::ExpRange<T>::exp2_end, f);
 }
 
 template <class T>
@@ -126,9 +146,12 @@ Vec<T> expm1(Vec<T> x) {
 /// xsimd's logarithms of subnormal numbers are wrong in f64: those lanes are computed one by one.
 template <class T, class F>
 Vec<T> mend_subnormals(Vec<T> x, Vec<T> y, F f) {
-  const auto subnormal = (x > Vec<T>(0.0)) & (x < Vec<T>(static_cast<double>(std::numeric_limits<T>::min())));
-  if (xsimd::any(subnormal)) [[unlikely]] {
-    return select(subnormal, for_each_lane(x, f), y);
+  const auto below = x < Vec<T>(static_cast<double>(std::numeric_limits<T>::min()));
+  if (xsimd::any(below)) [[unlikely]] {
+    const auto subnormal = (x > Vec<T>(0.0)) & below;
+    if (xsimd::any(subnormal)) {  // and not just 0 or negative
+      return select(subnormal, for_each_lane(x, f), y);
+    }
   }
   return y;
 }
