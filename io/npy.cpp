@@ -158,6 +158,7 @@ ElementType element_type(const std::string& descr, const std::string& file) {
   fail(kLoad, "{}: the elements are '{}', expected one of f8 f4 f2 i8 i4 i2 i1 u4 u2 u1 b1", file, descr);
 }
 
+// NOLINTBEGIN(bugprone-signed-char-misuse): i1 holds numbers, not characters.
 template <class From>
 void widen_as(const std::string& bytes, int64_t* to) {
   const size_t count = bytes.size() / sizeof(From);
@@ -167,6 +168,7 @@ void widen_as(const std::string& bytes, int64_t* to) {
     to[i] = static_cast<int64_t>(value);
   }
 }
+// NOLINTEND(bugprone-signed-char-misuse)
 
 void widen(const ElementType& type, const std::string& bytes, int64_t* to) {
   if (type.widen == 'u') {

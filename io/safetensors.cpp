@@ -150,8 +150,9 @@ std::string header_text(const TensorMap& tensors, const Metadata& metadata) {
   }
   int64_t position = 0;
   for (const auto& [name, tensor] : tensors) {
-    const auto* known = std::find_if(kDTypes.begin(), kDTypes.end(),
-                                     [&](const auto& candidate) { return candidate.second == tensor.dtype(); });
+    const DType dtype = tensor.dtype();  // clang 14 cannot capture a structured binding
+    const auto* known =
+        std::find_if(kDTypes.begin(), kDTypes.end(), [&](const auto& candidate) { return candidate.second == dtype; });
     const int64_t end = position + tensor.numel() * static_cast<int64_t>(size_of(tensor.dtype()));
     header[name] = {{"dtype", known->first},
                     {"shape", std::vector<int64_t>(tensor.shape().begin(), tensor.shape().end())},

@@ -12,8 +12,6 @@
 
 #include "io/file.h"
 
-extern char** environ;
-
 namespace deltatape::tools {
 namespace {
 

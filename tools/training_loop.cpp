@@ -81,7 +81,7 @@ bool gradients_hold(const Trainer& trainer) {
 
 }  // namespace
 
-OutputFolder::OutputFolder(fs::path folder, const Trainer& trainer)
+OutputFolder::OutputFolder(const fs::path& folder, const Trainer& trainer)
     : folder_(prepare(folder, trainer)), metrics_(folder_, trainer.steps_done()) {}
 
 void OutputFolder::save(const Trainer& trainer) {

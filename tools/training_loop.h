@@ -13,7 +13,7 @@ namespace deltatape::tools {
 class OutputFolder {
  public:
   /// Makes the folder and writes config.json and train.json. A run in it that is not resumed is replaced.
-  OutputFolder(std::filesystem::path folder, const Trainer& trainer);
+  OutputFolder(const std::filesystem::path& folder, const Trainer& trainer);
 
   MetricsLog& metrics() { return metrics_; }
   [[nodiscard]] const std::filesystem::path& path() const { return folder_; }

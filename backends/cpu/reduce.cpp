@@ -13,8 +13,8 @@
 #include "backends/cpu/convert_rows.h"
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/map_rows.h"
-#include "backends/cpu/parallel.h"
 #include "backends/cpu/row_sums.h"
+#include "backends/cpu/thread_split.h"
 #include "backends/elementwise_functions.h"
 
 namespace deltatape::cpu {

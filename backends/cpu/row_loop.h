@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "backends/cpu/parallel.h"
+#include "backends/cpu/thread_split.h"
 #include "core/tensor.h"
 
 namespace deltatape::cpu {

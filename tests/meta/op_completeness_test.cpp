@@ -57,7 +57,7 @@ std::set<std::string> public_ops() {
   return names;
 }
 
-TEST_CASE("op completeness: every op in ops.h has a sample") {
+TEST_CASE("op completeness: every public op has a sample") {
   if (!std::filesystem::exists(source_folder() / "ops/ops.h")) {
     MESSAGE("skipped: the sources are not at " << source_folder().string());
     return;
@@ -102,11 +102,11 @@ TEST_CASE("op completeness: every op with tensors is tried empty and refuses som
     tried_empty[sample.op] = tried_empty[sample.op] || empty || sample.inputs.empty();
     refuses[sample.op] = refuses[sample.op] || !sample.rejections.empty() || sample.inputs.empty();
   }
-  for (const auto& [op, yes] : tried_empty) {
-    CHECK_MESSAGE(yes, op << " has no sample with an empty tensor");
+  for (const auto& entry : tried_empty) {  // doctest's lambdas cannot capture structured bindings with clang 14
+    CHECK_MESSAGE(entry.second, entry.first << " has no sample with an empty tensor");
   }
-  for (const auto& [op, yes] : refuses) {
-    CHECK_MESSAGE(yes, op << " has no sample of bad input");
+  for (const auto& entry : refuses) {
+    CHECK_MESSAGE(entry.second, entry.first << " has no sample of bad input");
   }
 }
 

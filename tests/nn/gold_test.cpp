@@ -178,7 +178,7 @@ void check_training(GoldModel& g) {
   }
 }
 
-TEST_CASE("KDAForCausalLM: golden models in f64 and f32, from logits to the trained parameters") {
+TEST_CASE("KDAForCausalLM: golden models in f64 and f32, from logits to the trained parameters [slow]") {
   for (const std::string& name : test::gold_cases("model")) {
     for (const DType dtype : {DType::f64, DType::f32}) {
       CAPTURE(name);

@@ -1,5 +1,5 @@
 // One row per op (or per variant of one): from it the suite tests/ops/op_samples_*_test.cpp makes every check there is.
-// docs/adding-an-op.md walks through a row.
+// CONTRIBUTING.md says where a row stands in the making of an op.
 #pragma once
 
 #include <concepts>

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
@@ -199,19 +200,21 @@ void check_same_run(std::string_view what, const OpSample& sample, const Run& ac
 
 void for_each_sample(std::string_view kind, const std::function<bool(const OpSample&)>& wanted,
                      const std::function<void(const OpSample&)>& check) {
+  const char* chosen = std::getenv("DELTATAPE_OP");
   int64_t rows = 0;
   for (const OpSample& sample : op_samples()) {
-    if (!wanted(sample)) {
+    if (!wanted(sample) || (chosen != nullptr && sample.op != chosen && sample.name() != chosen)) {
       continue;
     }
     ++rows;
     const std::string name = fmt::format("{}: {}", sample.name(), kind);
     SUBCASE(name.c_str()) {
-      INFO("again: deltatape_tests --test-case='op samples: " << std::string(kind) << "' --subcase='" << name << "'");
+      INFO("again: DELTATAPE_OP='" << sample.name()
+                                   << "' deltatape_tests --test-case='op samples: " << std::string(kind) << "'");
       check(sample);
     }
   }
-  REQUIRE(rows > 0);
+  REQUIRE((rows > 0 || chosen != nullptr));
 }
 
 }  // namespace deltatape::test

@@ -42,7 +42,9 @@ Run run_with_gradients(const OpSample& sample, const Tensors& inputs);
 void check_same_run(std::string_view what, const OpSample& sample, const Run& actual, const Run& expected,
                     const Tolerance& outputs, const Tolerance& gradients);
 
-/// Calls `check` for each row that `wanted` accepts, in a subcase `<row>: <kind>`. Fails when there is none.
+/// Calls `check` for each row that `wanted` accepts, in a subcase `<row>: <kind>`; with DELTATAPE_OP in the environment
+/// only for the rows of that op (`mul`) or for that row (`mul/number`). Fails when there is none, unless one was
+/// chosen.
 void for_each_sample(std::string_view kind, const std::function<bool(const OpSample&)>& wanted,
                      const std::function<void(const OpSample&)>& check);
 

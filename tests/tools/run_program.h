@@ -14,8 +14,6 @@
 
 #include "tests/io/temporary_folder.h"
 
-extern char** environ;
-
 namespace deltatape::test {
 
 struct ProgramResult {

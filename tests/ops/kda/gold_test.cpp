@@ -57,7 +57,7 @@ void check_results(const test::GoldFolder& gold, const test::NamedResults& resul
   }
 }
 
-TEST_CASE("kda: golden operator cases in f64 and f32") {
+TEST_CASE("kda: golden operator cases in f64 and f32 [slow]") {
   const auto names = test::gold_cases("operator");
   if (names.empty()) {
     MESSAGE("no golden data beside the project, nothing compared");
