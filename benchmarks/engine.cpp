@@ -117,6 +117,7 @@ std::vector<LargeOp> large_ops() {
       {"mul [4096, 4096] by a number", kBytes, 2.0 * kBytes, 0.0, [=] { result(mul(x, 1.5)); }},
       {"exp [4096, 4096]", kBytes, 2.0 * kBytes, kElements, [=] { result(exp(x)); }},
       {"sigmoid [4096, 4096]", kBytes, 2.0 * kBytes, kElements, [=] { result(sigmoid(x)); }},
+      {"softmax [4096, 4096]", kBytes, 2.0 * kBytes, kElements, [=] { result(softmax(x, -1)); }},
       {"softmax [4096, 1024]", kBytes / 4, kBytes / 2.0, kElements / 4.0, [=] { result(softmax(logits, -1)); }},
       {"sum over rows [4096, 4096]", kBytes / 2, 1.0 * kBytes, 0.0, [=] { result(sum(x, {1})); }},
       {"sum over columns [4096, 4096]", kBytes / 2, 1.0 * kBytes, 0.0, [=] { result(sum(x, {0})); }},
