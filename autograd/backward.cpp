@@ -121,6 +121,9 @@ class Pass {
       pending_.erase(found);
       process(work);
     }
+    for (Pending& leaf : leaves_) {  // nothing can go wrong any more
+      apply_rule(leaf);
+    }
     return std::move(captured_);
   }
 
@@ -186,6 +189,10 @@ class Pass {
         return;
       }
     }
+    if (node.is_leaf()) {
+      leaves_.push_back(std::move(work));
+      return;
+    }
     apply_rule(work);
   }
 
@@ -239,6 +246,7 @@ class Pass {
   std::vector<Edge> roots_;
   std::span<const Edge> targets_;
   std::vector<Tensor> captured_;
+  std::vector<Pending> leaves_;  // complete, and changed only when the whole pass has gone well
   std::vector<uint8_t> needed_;
   std::unordered_map<Node*, bool> leads_;  // nodes below the roots: whether a target is below them
   std::unordered_set<const Node*> is_target_;

@@ -28,7 +28,8 @@ struct BackwardOptions {
 /// An undefined entry of `gradients`, or an empty list, stands for 1 and needs an output with one element. Every other
 /// entry has its output's shape, dtype and device. Throws Error when an output has no history, when a gradient does not
 /// fit, when the graph was freed by an earlier pass, when a saved tensor was modified in place, or when a rule returns
-/// a gradient that is not like its input. No leaf has changed when it throws.
+/// a gradient that is not like its input. No leaf has changed when it throws, but part of the
+/// graph may have been freed.
 void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients = {},
               const BackwardOptions& options = {});
 

@@ -38,24 +38,25 @@ std::vector<Tensor> run_recorded(const Body& function, std::span<const Tensor> i
   return function(inputs);
 }
 
-Ref<GraphNode> share(const Ref<Node>& node) {
+// A tensor whose gradient is the given leaf's: it has the leaf's node and memory, so that a write to the leaf is
+// noticed; its elements are not to be read, since the leaf's strides are not known.
+Tensor stand_in(const Ref<Node>& node) {
+  const auto& leaf = static_cast<const LeafNode&>(*node);
+  auto impl = Ref<TensorImpl>::make();
+  impl->storage = leaf.storage();
+  impl->shape = leaf.outputs()[0].shape;
+  impl->strides = Strides::filled(impl->shape.rank(), 0);
+  impl->dtype = leaf.outputs()[0].dtype;
   node->retain();
-  return Ref<GraphNode>::adopt(node.get());
+  impl->node = Ref<GraphNode>::adopt(node.get());
+  impl->requires_grad = true;
+  return Tensor(std::move(impl));
 }
 
-// A tensor whose gradient is the given leaf's: it carries the leaf's node and no data worth reading.
-Tensor stand_in(const Ref<Node>& leaf) {
-  const OutputInfo& info = leaf->outputs()[0];
-  Tensor tensor = empty({0}, info.dtype, info.device).as_view(info.shape, Strides::filled(info.shape.rank(), 0), 0);
-  tensor.impl()->node = share(leaf);
-  tensor.impl()->requires_grad = true;
-  return tensor;
-}
-
-// Leaves behind `outputs` other than `known`: what the function captured.
-std::vector<Tensor> captured_leaves(std::span<const Tensor> outputs, std::span<const Tensor> known) {
+// Leaves among `nodes` other than `known`: what the function captured.
+std::vector<Tensor> captured_leaves(std::span<const Ref<Node>> nodes, std::span<const Tensor> known) {
   std::vector<Tensor> captured;
-  for (const Ref<Node>& node : nodes_behind(outputs)) {
+  for (const Ref<Node>& node : nodes) {
     bool is_known = !node->is_leaf();
     for (const Tensor& tensor : known) {
       is_known = is_known || node_of(tensor) == node.get();
@@ -65,6 +66,17 @@ std::vector<Tensor> captured_leaves(std::span<const Tensor> outputs, std::span<c
     }
   }
   return captured;
+}
+
+// Frees the nodes of the first run, deepest first. One that somebody else holds was there before: the function captured
+// a tensor with a history, whose gradient would have to pass through a graph that is not the checkpoint's.
+void forget(std::vector<Ref<Node>> nodes) {
+  for (Ref<Node>& node : nodes) {
+    check(node->is_leaf() || node->use_count() == 1, "checkpoint",
+          "the function captured a tensor made by '{}', expected captured tensors to be leaves; pass it as an input",
+          node->name());
+    node = Ref<Node>();
+  }
 }
 
 std::vector<Edge> wanted_edges(std::span<const Tensor> tensors, const RuleContext& context, size_t first) {
@@ -87,7 +99,8 @@ std::vector<Tensor> checkpoint(const Body& function, std::span<const Tensor> inp
   const std::vector<Tensor> leaves = as_leaves(inputs);
   std::vector<Tensor> results = function(leaves);
   std::vector<Tensor> sources(inputs.begin(), inputs.end());
-  for (Tensor& captured : captured_leaves(results, leaves)) {
+  std::vector<Ref<Node>> nodes = nodes_behind(results);
+  for (Tensor& captured : captured_leaves(nodes, leaves)) {
     sources.push_back(std::move(captured));
   }
   std::vector<Tensor> outputs;
@@ -95,47 +108,53 @@ std::vector<Tensor> checkpoint(const Body& function, std::span<const Tensor> inp
     outputs.push_back(result.detach());
   }
   results.clear();
+  forget(std::move(nodes));
 
   std::vector<Saved> saved;
   for (const Tensor& input : inputs) {
     saved.emplace_back(input);
   }
+  std::vector<Saved> captured;
+  for (size_t i = inputs.size(); i < sources.size(); ++i) {
+    captured.emplace_back(sources[i]);
+  }
   const size_t count = outputs.size();
-  record_all(
-      "checkpoint", outputs, sources,
-      [function, saved = std::move(saved),
-       captured = std::vector<Tensor>(sources.begin() + static_cast<std::ptrdiff_t>(inputs.size()), sources.end()),
-       count](const RuleContext& c) {
-        const bool twice = grad_enabled();
-        std::vector<Tensor> again;
-        for (const Saved& input : saved) {
-          again.push_back(input.get());
-        }
-        again = twice ? as_aliases(again) : as_leaves(again);
-        const std::vector<Tensor> recomputed = run_recorded(function, again);
-        std::vector<Tensor> roots;
-        std::vector<Tensor> grads;
-        for (size_t i = 0; i < count; ++i) {
-          if (c.has_grad(i) && recomputed[i].requires_grad()) {
-            roots.push_back(recomputed[i]);
-            grads.push_back(c.grad(i));
-          }
-        }
-        std::vector<Edge> targets = wanted_edges(again, c, 0);
-        const std::vector<Edge> more = wanted_edges(captured, c, again.size());
-        targets.insert(targets.end(), more.begin(), more.end());
-        std::vector<Tensor> found =
-            roots.empty()
-                ? std::vector<Tensor>(targets.size())
-                : grad_at_edges(roots, grads, targets, {.retain_graph = true, .create_graph = twice}, TargetMode::stop);
-        Gradients all(again.size() + captured.size());
-        for (size_t i = 0, next = 0; i < all.size(); ++i) {
-          if (c.needs_grad(i)) {
-            all[i] = std::move(found[next++]);
-          }
-        }
-        return all;
-      });
+  record_all("checkpoint", outputs, sources,
+             [function, saved = std::move(saved), captured = std::move(captured), count](const RuleContext& c) {
+               const bool twice = grad_enabled();
+               std::vector<Tensor> again;
+               for (const Saved& input : saved) {
+                 again.push_back(input.get());
+               }
+               again = twice ? as_aliases(again) : as_leaves(again);
+               const std::vector<Tensor> recomputed = run_recorded(function, again);
+               std::vector<Tensor> roots;
+               std::vector<Tensor> grads;
+               for (size_t i = 0; i < count; ++i) {
+                 if (c.has_grad(i) && recomputed[i].requires_grad()) {
+                   roots.push_back(recomputed[i]);
+                   grads.push_back(c.grad(i));
+                 }
+               }
+               std::vector<Edge> targets = wanted_edges(again, c, 0);
+               std::vector<Tensor> parameters;
+               for (const Saved& leaf : captured) {
+                 parameters.push_back(leaf.get());
+               }
+               const std::vector<Edge> more = wanted_edges(parameters, c, again.size());
+               targets.insert(targets.end(), more.begin(), more.end());
+               std::vector<Tensor> found =
+                   roots.empty() ? std::vector<Tensor>(targets.size())
+                                 : grad_at_edges(roots, grads, targets, {.retain_graph = true, .create_graph = twice},
+                                                 TargetMode::stop);
+               Gradients all(again.size() + captured.size());
+               for (size_t i = 0, next = 0; i < all.size(); ++i) {
+                 if (c.needs_grad(i)) {
+                   all[i] = std::move(found[next++]);
+                 }
+               }
+               return all;
+             });
   return outputs;
 }
 

@@ -12,7 +12,9 @@ namespace deltatape {
 /// What a Function's forward leaves for its backward.
 class FunctionContext {
  public:
-  /// Keeps tensors (inputs, outputs or intermediates) for backward, in this order. Call it once, in forward.
+  /// Keeps tensors for backward, in this order. Call it once, in forward. Inputs and outputs keep their history; a
+  /// floating-point tensor computed in between has none, so backward can use it for first derivatives only: under
+  /// create_graph saved() throws Error. Save inputs and compute it again where second derivatives matter.
   void save_for_backward(std::vector<Tensor> tensors);
   /// The tensors that forward saved. Throws Error when one was modified in place since.
   [[nodiscard]] std::vector<Tensor> saved() const;
@@ -25,7 +27,8 @@ class FunctionContext {
 
   struct Kept {
     Saved tensor;
-    int64_t output = -1;  // which output of the op it is; -1: none
+    int64_t output = -1;        // which output of the op it is; -1: none
+    bool intermediate = false;  // neither input nor output, and floating point
   };
   std::vector<Tensor> to_save_;
   std::vector<Kept> kept_;

@@ -14,6 +14,9 @@ namespace {
 
 using Values = std::vector<double>;
 
+constexpr const char* kOtherOutputs =
+    "f returned other outputs than in its first call, expected the same number, shapes and dtypes";
+
 double draw_normal(Generator& generator) {
   const double radius = std::sqrt(-2.0 * std::log(1.0 - generator.next_uniform()));
   return radius * std::cos(2.0 * std::numbers::pi * generator.next_uniform());
@@ -30,7 +33,10 @@ Values draw_normals(int64_t count, Generator& generator) {
 // The function under test with its inputs in memory that the check may change.
 class Subject {
  public:
-  Subject(std::string_view function, const TensorFunction& f, const std::vector<Tensor>& inputs) : f_(f) {
+  Subject(std::string_view function, const TensorFunction& f, const std::vector<Tensor>& inputs)
+      : function_(function), f_(f) {
+    check(f != nullptr, function, "f is null, expected a function");
+    bool any = false;
     for (size_t i = 0; i < inputs.size(); ++i) {
       const Tensor& x = inputs[i];
       check(x.defined(), function, "input {} is undefined, expected a tensor", i);
@@ -38,20 +44,46 @@ class Subject {
             "input {} has dtype {}, expected f64: central differences in a narrower type are too rough (near 1e-3 in "
             "f32) and hide real mistakes",
             i, x.dtype());
+      any = any || is_floating(x.dtype());
       inputs_.push_back(x.dtype() == DType::f64 ? from_vector(x.to_vector<double>(), x.shape()) : x.detach());
     }
+    check(any, function, "no input is floating point, expected at least one to differentiate");
+    const NoGradGuard guard;
+    for (const Tensor& output : f_(inputs_)) {
+      check(output.defined(), function, "f returned an undefined tensor, expected tensors");
+      if (is_floating(output.dtype())) {
+        check(output.dtype() == DType::f64, function, "an output has dtype {}, expected f64", output.dtype());
+        shapes_.push_back(output.shape());
+      }
+    }
+    check(!shapes_.empty(), function, "f returned no floating-point tensor, expected at least one");
+  }
+
+  // The floating-point outputs of f at `inputs`; they must be like those of the first call.
+  [[nodiscard]] std::vector<Tensor> outputs(const std::vector<Tensor>& inputs) const {
+    std::vector<Tensor> found;
+    for (const Tensor& output : f_(inputs)) {
+      if (output.defined() && is_floating(output.dtype())) {
+        found.push_back(output);
+      }
+    }
+    bool same = found.size() == shapes_.size();
+    for (size_t i = 0; same && i < found.size(); ++i) {
+      same = found[i].shape() == shapes_[i] && found[i].dtype() == DType::f64;
+    }
+    check(same, function_, "{}", kOtherOutputs);
+    return found;
   }
 
   [[nodiscard]] const std::vector<Tensor>& inputs() const { return inputs_; }
+  [[nodiscard]] const Shape& shape(size_t output) const { return shapes_[output]; }
 
   // The outputs at the present inputs, as numbers, floating-point ones only.
   [[nodiscard]] std::vector<Values> values() const {
     const NoGradGuard guard;
     std::vector<Values> values;
-    for (const Tensor& output : f_(inputs_)) {
-      if (is_floating(output.dtype())) {
-        values.push_back(output.to_vector<double>());
-      }
+    for (const Tensor& output : outputs(inputs_)) {
+      values.push_back(output.to_vector<double>());
     }
     return values;
   }
@@ -90,12 +122,8 @@ class Subject {
     std::vector<Tensor> roots;
     std::vector<Tensor> grads;
     size_t next = 0;
-    for (const Tensor& output : f_(leaves)) {
-      if (!is_floating(output.dtype())) {
-        continue;
-      }
+    for (const Tensor& output : outputs(leaves)) {
       const Values& u = upstream[next++];
-      check(output.dtype() == DType::f64, "gradcheck", "an output has dtype {}, expected f64", output.dtype());
       if (output.requires_grad()) {
         roots.push_back(output);
         grads.push_back(from_vector(u, output.shape()));
@@ -114,8 +142,10 @@ class Subject {
   }
 
  private:
+  std::string_view function_;
   const TensorFunction& f_;
   std::vector<Tensor> inputs_;
+  std::vector<Shape> shapes_;  // of the floating-point outputs
 };
 
 // Keeps the comparison that uses most of its limit.
@@ -241,11 +271,9 @@ GradcheckReport gradgradcheck(const TensorFunction& f, const std::vector<Tensor>
   Generator generator(options.seed + 1);
   {
     const Subject subject("gradgradcheck", f, inputs);
-    const NoGradGuard guard;
-    for (const Tensor& output : f(subject.inputs())) {
-      if (is_floating(output.dtype())) {
-        all.push_back(from_vector(draw_normals(output.numel(), generator), output.shape()));
-      }
+    for (const Values& output : subject.values()) {
+      all.push_back(from_vector(draw_normals(static_cast<int64_t>(output.size()), generator),
+                                subject.shape(all.size() - inputs.size())));
     }
   }
   const TensorFunction gradient = [&f, count = inputs.size()](const std::vector<Tensor>& x) {
@@ -265,6 +293,7 @@ GradcheckReport gradgradcheck(const TensorFunction& f, const std::vector<Tensor>
     size_t next = count;
     for (const Tensor& output : f(arguments)) {
       if (is_floating(output.dtype())) {
+        check(next < x.size() && x[next].shape() == output.shape(), "gradgradcheck", "{}", kOtherOutputs);
         if (output.requires_grad()) {
           roots.push_back(output);
           upstream.push_back(x[next]);
@@ -272,6 +301,7 @@ GradcheckReport gradgradcheck(const TensorFunction& f, const std::vector<Tensor>
         ++next;
       }
     }
+    check(next == x.size(), "gradgradcheck", "{}", kOtherOutputs);
     std::vector<Tensor> gradients(sources.size());
     if (!roots.empty()) {
       gradients = grad(roots, sources, upstream, {.create_graph = recorded, .allow_unused = true});

@@ -44,7 +44,8 @@ using TensorFunction = std::function<std::vector<Tensor>(const std::vector<Tenso
 /// are passed on. `f` may be any callable on tensors, must return the same values for the same inputs, and may return
 /// several tensors (integer ones are ignored). NaN or infinity on either side is a failure.
 ///
-/// Throws Error when a floating-point input is not f64: central differences in f32 have errors near 1e-3, which hide
+/// Throws Error when no input or no output is floating point, when the outputs of two calls differ in number, shape or
+/// dtype, and when a floating-point input is not f64: central differences in f32 have errors near 1e-3, which hide
 /// real mistakes.
 GradcheckReport gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs,
                           const GradcheckOptions& options = {});

@@ -74,12 +74,19 @@ class Node : public GraphNode {
 /// The node of a tensor that the user asked gradients for: backward ends here and adds to `grad`.
 class LeafNode final : public Node {
  public:
-  explicit LeafNode(OutputInfo info) : Node("leaf", {}, {std::move(info)}) {}
+  explicit LeafNode(const Tensor& tensor)
+      : Node("leaf", {}, {OutputInfo{tensor.shape(), tensor.dtype(), tensor.device()}}), storage_(tensor.storage()) {}
   Gradients apply(const RuleContext& context) override;
   void free_saved() noexcept override {}
   [[nodiscard]] bool saved_is_freed() const noexcept override { return false; }
 
+  /// The memory of the tensor itself.
+  [[nodiscard]] const Ref<Storage>& storage() const { return storage_; }
+
   Tensor grad;
+
+ private:
+  Ref<Storage> storage_;
 };
 
 /// The node behind a tensor that requires a gradient; null otherwise.

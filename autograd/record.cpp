@@ -38,6 +38,13 @@ std::vector<OutputInfo> infos_of(std::span<const Tensor> outputs) {
   return infos;
 }
 
+void check_fresh(std::string_view name, std::span<const Tensor> outputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    check(!outputs[i].impl()->node, "record",
+          "output {} of '{}' has history, expected a fresh tensor (detach() makes one)", i, name);
+  }
+}
+
 void attach(const Ref<GraphNode>& node, std::span<Tensor> outputs) {
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (is_floating(outputs[i].dtype())) {

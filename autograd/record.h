@@ -44,6 +44,8 @@ namespace detail {
 bool wants_gradient(std::span<const Tensor> inputs) noexcept;
 std::vector<Edge> edges_to(std::span<const Tensor> inputs);
 std::vector<OutputInfo> infos_of(std::span<const Tensor> outputs);
+/// Throws Error when an output is part of the tape already: an input's own handle, say.
+void check_fresh(std::string_view name, std::span<const Tensor> outputs);
 /// Makes the tensors outputs of `node`. Integer outputs stay without gradient.
 void attach(const Ref<GraphNode>& node, std::span<Tensor> outputs);
 
@@ -99,6 +101,7 @@ void record_all(std::string_view name, std::span<Tensor> outputs, std::span<cons
   if (!detail::wants_gradient(inputs)) {
     return;
   }
+  detail::check_fresh(name, outputs);
   auto* node =
       new detail::RuleNode<std::decay_t<Rule>>(name, detail::edges_to(inputs), outputs, std::forward<Rule>(rule));
   detail::attach(Ref<GraphNode>::adopt(node), outputs);

@@ -25,7 +25,7 @@ Tensor& Tensor::set_requires_grad(bool value) {
   check(!value || is_floating(dtype()), "set_requires_grad", "the tensor has dtype {}, expected a floating-point dtype",
         dtype());
   if (value && !impl_->node) {
-    impl_->node = Ref<GraphNode>::adopt(new LeafNode({shape(), dtype(), device()}));
+    impl_->node = Ref<GraphNode>::adopt(new LeafNode(*this));
     impl_->output_index = 0;
   }
   impl_->requires_grad = value;
@@ -48,9 +48,14 @@ void Tensor::set_grad(const Tensor& grad) {
   check(defined(), "set_grad", "the tensor is undefined");
   LeafNode* leaf = leaf_node(*this);
   if (leaf == nullptr && !grad.defined()) {
+    if (const Node* node = node_of(*this)) {
+      if (const auto cell = node->retained_grad(impl_->output_index)) {
+        *cell = Tensor();
+      }
+    }
     return;
   }
-  check(leaf != nullptr, "set_grad", "the tensor is not a leaf that requires a gradient");
+  check(leaf != nullptr, "set_grad", "the tensor is not a leaf that requires a gradient, expected one");
   check(!grad.defined() || (grad.shape() == shape() && grad.dtype() == dtype() && grad.device() == device()),
         "set_grad", "grad is {}, expected {}", describe(grad), describe(*this));
   leaf->grad = grad;
@@ -65,6 +70,7 @@ void Tensor::retain_grad() {
 
 HookHandle Tensor::register_hook(std::function<Tensor(const Tensor&)> hook) {
   check(defined() && requires_grad(), "register_hook", "the tensor does not require a gradient");
+  check(hook != nullptr, "register_hook", "hook is null, expected a function");
   auto active = std::make_shared<bool>(true);
   node_of(*this)->hooks().push_back({impl_->output_index, std::move(hook), active});
   return HookHandle(active);

@@ -1,5 +1,7 @@
 #include "core/generator.h"
 
+#include "core/error.h"
+
 namespace deltatape {
 namespace {
 
@@ -15,6 +17,7 @@ uint64_t Generator::next_u64() {
 double Generator::next_uniform() { return static_cast<double>(next_u64() >> 11) * 0x1p-53; }
 
 uint64_t Generator::next_below(uint64_t bound) {
+  check(bound > 0, "Generator::next_below", "bound is 0, expected more");
   // Draws from the incomplete last run of `bound` numbers are thrown away. Further draws of the same element count up
   // the counter's third word, so that every call uses one element.
   const uint64_t rejected_below = (0 - bound) % bound;  // 2^64 mod bound

@@ -49,7 +49,7 @@ class Generator {
   uint64_t next_u64();
   /// Uniform in [0, 1) with 53 bits.
   double next_uniform();
-  /// Uniform integer in [0, bound); bound > 0.
+  /// Uniform integer in [0, bound); Throws Error when bound is 0.
   uint64_t next_below(uint64_t bound);
 
  private:

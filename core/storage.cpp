@@ -95,7 +95,9 @@ void destroy(Storage* storage) noexcept {
   const size_t bytes = storage->bytes_;
   const DeviceType type = storage->device_.type();
   if (storage->foreign_release_ != nullptr) {
-    (*storage->foreign_release_)();
+    if (*storage->foreign_release_) {
+      (*storage->foreign_release_)();
+    }
     storage->~Storage();
     free_host(storage, kHeader);
     return;

@@ -20,7 +20,7 @@ class Storage : public RefCounted {
  public:
   /// Fresh, uninitialised memory. Throws Error when the system has none left.
   static Ref<Storage> allocate(size_t bytes, Device device);
-  /// Memory owned by somebody else; `release` runs when the last tensor lets go.
+  /// Memory owned by somebody else; `release`, unless empty, runs when the last tensor lets go.
   static Ref<Storage> wrap(void* data, size_t bytes, Device device, std::function<void()> release);
 
   [[nodiscard]] void* data() const { return data_; }

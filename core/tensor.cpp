@@ -68,6 +68,8 @@ void for_each_offset(const Shape& shape, const Strides& strides, F&& visit) {
 
 }  // namespace
 
+void Tensor::fail_undefined() { fail("Tensor", "the tensor is undefined, expected one with elements"); }
+
 void Tensor::check_access(DType dtype) const {
   check(defined(), "Tensor::data", "the tensor is undefined");
   check(impl_->dtype == dtype, "Tensor::data", "the elements are {}, asked for as {}", impl_->dtype, dtype);

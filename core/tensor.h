@@ -48,25 +48,25 @@ struct TensorImpl : RefCounted {
 /// that free the same graph or accumulate into the same leaf. See docs/architecture.md.
 class Tensor {
  public:
-  /// No tensor at all (`defined()` is false): an absent optional argument.
+  /// No tensor at all (`defined()` is false): an absent optional argument. Other methods throw Error on it.
   Tensor() = default;
   explicit Tensor(Ref<TensorImpl> impl) : impl_(std::move(impl)) {}
 
   [[nodiscard]] bool defined() const { return static_cast<bool>(impl_); }
-  [[nodiscard]] const Shape& shape() const { return impl_->shape; }
-  [[nodiscard]] const Strides& strides() const { return impl_->strides; }
-  [[nodiscard]] int64_t offset() const { return impl_->offset; }
-  [[nodiscard]] int rank() const { return impl_->shape.rank(); }
+  [[nodiscard]] const Shape& shape() const { return checked().shape; }
+  [[nodiscard]] const Strides& strides() const { return checked().strides; }
+  [[nodiscard]] int64_t offset() const { return checked().offset; }
+  [[nodiscard]] int rank() const { return checked().shape.rank(); }
   /// Size of a dimension; negative ones count from the end.
   [[nodiscard]] int64_t size(int64_t dim) const {
-    return impl_->shape[normalize_dim("Tensor::size", "dim", dim, rank())];
+    return checked().shape[normalize_dim("Tensor::size", "dim", dim, rank())];
   }
-  [[nodiscard]] int64_t numel() const { return impl_->shape.numel(); }
-  [[nodiscard]] DType dtype() const { return impl_->dtype; }
-  [[nodiscard]] Device device() const { return impl_->storage->device(); }
+  [[nodiscard]] int64_t numel() const { return checked().shape.numel(); }
+  [[nodiscard]] DType dtype() const { return checked().dtype; }
+  [[nodiscard]] Device device() const { return checked().storage->device(); }
   [[nodiscard]] TensorOptions options() const { return {dtype(), device()}; }
   /// Whether the elements lie in row-major order without gaps.
-  [[nodiscard]] bool is_contiguous() const { return impl_->contiguous; }
+  [[nodiscard]] bool is_contiguous() const { return checked().contiguous; }
 
   /// The first element, for reading. Throws Error when T is not the element type or the memory is not the host's.
   template <class T>
@@ -83,13 +83,14 @@ class Tensor {
   }
   /// The first element's address, untyped, on the tensor's device.
   [[nodiscard]] const void* raw() const {
-    return static_cast<const char*>(impl_->storage->data()) + impl_->offset * static_cast<int64_t>(size_of(dtype()));
+    return static_cast<const char*>(checked().storage->data()) +
+           checked().offset * static_cast<int64_t>(size_of(dtype()));
   }
   /// As raw, for backends that fill a fresh result; does not count as an in-place change.
   [[nodiscard]] void* mutable_raw() const {
-    return static_cast<char*>(impl_->storage->data()) + impl_->offset * static_cast<int64_t>(size_of(dtype()));
+    return static_cast<char*>(checked().storage->data()) + checked().offset * static_cast<int64_t>(size_of(dtype()));
   }
-  [[nodiscard]] const Ref<Storage>& storage() const { return impl_->storage; }
+  [[nodiscard]] const Ref<Storage>& storage() const { return checked().storage; }
 
   /// The only element, converted to double (a tensor of any dtype with one element). Throws Error otherwise.
   [[nodiscard]] double item() const;
@@ -108,7 +109,7 @@ class Tensor {
   // Autograd; defined in autograd/tensor_autograd.cpp.
 
   /// Whether a gradient flows to this tensor.
-  [[nodiscard]] bool requires_grad() const { return impl_->requires_grad; }
+  [[nodiscard]] bool requires_grad() const { return checked().requires_grad; }
   /// Makes a leaf collect its gradient (or stop). Throws Error on a non-leaf and on integer tensors.
   Tensor& set_requires_grad(bool value = true);
   /// True unless an op recorded this tensor.
@@ -136,6 +137,13 @@ class Tensor {
   [[nodiscard]] bool is_same(const Tensor& other) const { return impl_ == other.impl_; }
 
  private:
+  [[nodiscard]] const TensorImpl& checked() const {
+    if (!impl_) [[unlikely]] {
+      fail_undefined();
+    }
+    return *impl_;
+  }
+  [[noreturn]] static void fail_undefined();
   void check_access(DType dtype) const;
 
   Ref<TensorImpl> impl_;
@@ -159,7 +167,7 @@ Tensor from_vector(const std::vector<T>& values) {
   return from_vector(values, {static_cast<int64_t>(values.size())});
 }
 
-/// A tensor on memory that the caller owns; `release` runs when the last handle is gone.
+/// A tensor on memory that the caller owns; `release`, unless empty, runs when the last handle is gone.
 Tensor from_external(void* data, const Shape& shape, TensorOptions options, std::function<void()> release);
 
 /// `f32[2, 3] cpu`: dtype, shape and device in one word each, for messages.

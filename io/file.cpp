@@ -51,6 +51,11 @@ std::string read_file(std::string_view function, const std::filesystem::path& pa
 
 FileWriter::FileWriter(std::string_view function, const std::filesystem::path& path)
     : function_(function), path_(path), temporary_(path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  check(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status), function,
+        "{} is {}, expected a regular file or a new name", path.string(),
+        std::filesystem::is_directory(status) ? "a folder" : "a special file");
   temporary_ += fmt::format(".{}.partial", ::getpid());
   file_.reset(std::fopen(temporary_.c_str(), "wb"));
   check(file_ != nullptr, function, "{} cannot be written: {}", path.string(), std::strerror(errno));

@@ -44,7 +44,8 @@ std::string read_file(std::string_view function, const std::filesystem::path& pa
 /// destructor removes it, so `path` holds the old content, the new content, or nothing; never a part.
 class FileWriter {
  public:
-  /// Throws Error that names `function` and the path when it cannot be written.
+  /// Throws Error that names `function` and the path when it cannot be written, or when `path` is there and not a
+  /// regular file.
   FileWriter(std::string_view function, const std::filesystem::path& path);
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "ops/creation.h"
 #include "ops/kda/chunk.h"
@@ -119,7 +120,10 @@ Tensor KimiDeltaAttention::forward(const Tensor& x, const Tensor& cu_seqlens) co
 }
 
 Tensor KimiDeltaAttention::forward_next(const Tensor& x, KDALayerCache& cache) const {
-  return run(x, Tensor(), &cache);
+  KDALayerCache next = cache;  // so that an Error leaves `cache` as it was
+  Tensor y = run(x, Tensor(), &next);
+  cache = std::move(next);
+  return y;
 }
 
 Tensor KimiDeltaAttention::run(const Tensor& x, const Tensor& cu_seqlens, KDALayerCache* cache) const {

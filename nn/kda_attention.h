@@ -44,9 +44,10 @@ class KimiDeltaAttention : public Module {
   /// that check_values refuses.
   KimiDeltaAttention(const KDALayerConfig& config, Generator& generator);
 
-  /// x [B,T,hidden_size] gives the same shape. `cu_seqlens` i64 [N+1]: packed documents, B = 1.
+  /// x [B,T,hidden_size] gives the same shape. `cu_seqlens` i64 or i32 [N+1]: packed documents, B = 1.
   [[nodiscard]] Tensor forward(const Tensor& x, const Tensor& cu_seqlens = Tensor()) const;
-  /// As forward, for a text that comes in pieces; `cache` is brought up to date.
+  /// As forward, for a text that comes in pieces; `cache` is brought up to date, and unchanged by an
+  /// Error.
   [[nodiscard]] Tensor forward_next(const Tensor& x, KDALayerCache& cache) const;
 
   void set_implementation(KDAImplementation implementation, int64_t chunk_size = 32);

@@ -12,8 +12,15 @@ namespace {
 using Json = nlohmann::ordered_json;
 constexpr std::string_view kName = "KDAConfig";
 
-void check_positive(std::string_view function, std::string_view key, int64_t value) {
+constexpr int64_t kSizeEnd = int64_t{1} << 31;  // products of two sizes stay in int64_t
+
+void check_below_end(std::string_view function, std::string_view key, int64_t value) {
+  check(value < kSizeEnd, function, "{} is {}, expected less than 2^31", key, value);
+}
+
+void check_size(std::string_view function, std::string_view key, int64_t value) {
   check(value >= 1, function, "{} is {}, expected at least 1", key, value);
+  check_below_end(function, key, value);
 }
 
 /// Reads keys of one object and remembers which ones were asked for.
@@ -83,16 +90,20 @@ Json or_null(const std::optional<T>& value) {
 
 void KDALayerConfig::check_values() const {
   constexpr std::string_view function = "KimiDeltaAttention";
-  check_positive(function, "hidden_size", hidden_size);
-  check_positive(function, "num_heads", num_heads);
-  check_positive(function, "head_dim", head_dim);
-  check_positive(function, "conv_size", conv_size);
+  check_size(function, "hidden_size", hidden_size);
+  check_size(function, "num_heads", num_heads);
+  check_size(function, "head_dim", head_dim);
+  check_size(function, "conv_size", conv_size);
   check(value_heads() >= 1 && value_heads() % num_heads == 0, function,
         "num_v_heads is {}, expected a multiple of num_heads = {}", value_heads(), num_heads);
+  check_below_end(function, "num_v_heads", value_heads());
+  check_below_end(function, "num_heads * head_dim", num_heads * head_dim);
+  check_below_end(function, "num_v_heads * head_dim", value_heads() * head_dim);
   const double v_dim = static_cast<double>(head_dim) * expand_v;
   check(expand_v > 0.0 && v_dim == std::floor(v_dim) && v_dim < 1e9, function,
         "expand_v is {}, expected a positive number whose product with head_dim = {} is an integer", expand_v,
         head_dim);
+  check_below_end(function, "num_v_heads * head_dim * expand_v", value_heads() * head_v_dim());
   check(!lower_bound || (std::isfinite(*lower_bound) && *lower_bound < 0.0), function,
         "lower_bound is {}, expected null or a number below 0", lower_bound.value_or(0.0));
   check(std::isfinite(norm_eps) && norm_eps > 0.0, function, "norm_eps is {}, expected a number above 0", norm_eps);
@@ -104,6 +115,8 @@ int64_t KDAConfig::mlp_size() const {
   if (intermediate_size) {
     return *intermediate_size;
   }
+  check_size(kName, "hidden_size", hidden_size);
+  check_size(kName, "hidden_ratio", hidden_ratio.value_or(4));
   constexpr int64_t kMultiple = 256;
   const int64_t wanted = hidden_size * hidden_ratio.value_or(4) * 2 / 3;
   return kMultiple * ((wanted + kMultiple - 1) / kMultiple);
@@ -134,8 +147,10 @@ void KDAConfig::check_values() const {
   check(!intermediate_size || *intermediate_size >= 1, kName, "intermediate_size is {}, expected null or at least 1",
         intermediate_size.value_or(0));
   check(hidden_act == "swish" || hidden_act == "silu", kName, "hidden_act is {}, expected swish or silu", hidden_act);
+  check_below_end(kName, intermediate_size ? "intermediate_size" : "the MLP's width by hidden_ratio", mlp_size());
   check(num_hidden_layers >= 0, kName, "num_hidden_layers is {}, expected at least 0", num_hidden_layers);
-  check_positive(kName, "vocab_size", vocab_size);
+  check_below_end(kName, "num_hidden_layers", num_hidden_layers);
+  check_size(kName, "vocab_size", vocab_size);
 }
 
 KDAConfig KDAConfig::from_json(const std::string& text) {

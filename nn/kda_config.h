@@ -26,7 +26,7 @@ struct KDALayerConfig {
 
   [[nodiscard]] int64_t value_heads() const { return num_v_heads.value_or(num_heads); }
   [[nodiscard]] int64_t head_v_dim() const { return static_cast<int64_t>(static_cast<double>(head_dim) * expand_v); }
-  /// Throws Error that names the key, its value and what is allowed.
+  /// Throws Error that names the key, its value and what is allowed; sizes and their products are below 2^31.
   void check_values() const;
 };
 
@@ -56,10 +56,11 @@ struct KDAConfig {
   /// Every other key that was read, with its value as JSON text; written back as it came. They have no effect here.
   std::map<std::string, std::string> other_keys;
 
-  /// Width of the MLP: intermediate_size, else 256 ceil(int(hidden_size hidden_ratio 2 / 3) / 256).
+  /// Width of the MLP: intermediate_size, else 256 ceil(int(hidden_size hidden_ratio 2 / 3) / 256). Throws
+  /// Error for a hidden_size or hidden_ratio outside [1, 2^31).
   [[nodiscard]] int64_t mlp_size() const;
   [[nodiscard]] KDALayerConfig layer() const;
-  /// Throws Error that names the key, its value and what is allowed.
+  /// Throws Error that names the key, its value and what is allowed; sizes and their products are below 2^31.
   void check_values() const;
 
   /// Reads the text of a config.json. Missing keys keep their defaults, null stands for "not set" where that is

@@ -1,5 +1,7 @@
 #include "nn/kda_model.h"
 
+#include <utility>
+
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/joining.h"
@@ -9,6 +11,14 @@
 #include "ops/views.h"
 
 namespace deltatape::nn {
+namespace {
+
+void check_ids(std::string_view function, const Tensor& ids) {
+  check(ids.defined() && ids.rank() == 2 && is_integer(ids.dtype()), function, "ids is {}, expected i64 [B, T]",
+        ids.defined() ? describe(ids) : "undefined");
+}
+
+}  // namespace
 
 SwiGLU::SwiGLU(int64_t hidden_size, int64_t intermediate_size, Generator& generator, double deviation)
     : Module("SwiGLU"),
@@ -43,7 +53,10 @@ Tensor KDABlock::forward(const Tensor& h, const Tensor& cu_seqlens) const {
 }
 
 Tensor KDABlock::forward_next(const Tensor& h, KDALayerCache& cache) const {
-  return add_mlp(add(h, attn.forward_next(attn_norm.forward(h), cache)));
+  KDALayerCache next = cache;
+  Tensor y = add_mlp(add(h, attn.forward_next(attn_norm.forward(h), next)));
+  cache = std::move(next);
+  return y;
 }
 
 KDAModel::KDAModel(const KDAConfig& config, Generator& generator)
@@ -67,15 +80,19 @@ Tensor KDAModel::forward(const Tensor& ids, const Tensor& cu_seqlens) const {
 }
 
 Tensor KDAModel::forward_next(const Tensor& ids, KDACache& cache) const {
+  check_ids(name(), ids);
   check(cache.layers.empty() || cache.layers.size() == layers.size(), name(),
         "cache has {} layers, expected {} or none", cache.layers.size(), layers.size());
-  cache.layers.resize(layers.size());
+  KDACache next = cache;  // so that an Error leaves `cache` as it was
+  next.layers.resize(layers.size());
   Tensor h = embeddings.forward(ids);
   for (size_t i = 0; i < layers.size(); ++i) {
-    h = layers[i]->forward_next(h, cache.layers[i]);
+    h = layers[i]->forward_next(h, next.layers[i]);
   }
-  cache.length += ids.size(1);
-  return norm.forward(h);
+  next.length += ids.size(1);
+  h = norm.forward(h);
+  cache = std::move(next);
+  return h;
 }
 
 namespace {
@@ -83,11 +100,6 @@ namespace {
 const KDAConfig& checked(const KDAConfig& config) {
   config.check_values();
   return config;
-}
-
-void check_ids(std::string_view function, const Tensor& ids) {
-  check(ids.defined() && ids.rank() == 2 && is_integer(ids.dtype()), function, "ids is {}, expected i64 [B, T]",
-        ids.defined() ? describe(ids) : "undefined");
 }
 
 }  // namespace
@@ -113,7 +125,10 @@ Tensor KDAForCausalLM::forward(const Tensor& ids, const Tensor& cu_seqlens) cons
 
 Tensor KDAForCausalLM::forward_next(const Tensor& ids, KDACache& cache) const {
   check_ids(name(), ids);
-  return logits(model.forward_next(ids, cache));
+  KDACache next = cache;
+  Tensor y = logits(model.forward_next(ids, next));
+  cache = std::move(next);
+  return y;
 }
 
 void KDAForCausalLM::set_implementation(KDAImplementation implementation, int64_t chunk_size) {

@@ -61,10 +61,11 @@ class KDAForCausalLM : public Module {
   /// FLA's initial parameters, drawn from `generator`, in f32. Throws Error for a config that check_values refuses.
   KDAForCausalLM(const KDAConfig& config, Generator& generator);
 
-  /// Logits [B,T,vocab_size] of ids (i64) [B,T]. `cu_seqlens` i64 [N+1]: packed documents, B = 1; neither convolution
-  /// nor state reaches across a document start.
+  /// Logits [B,T,vocab_size] of ids (i64) [B,T]. `cu_seqlens` i64 or i32 [N+1]: packed documents, B = 1; neither
+  /// convolution nor state reaches across a document start.
   [[nodiscard]] Tensor forward(const Tensor& ids, const Tensor& cu_seqlens = Tensor()) const;
   /// As forward, for a text that comes in pieces (decoding). The cache holds no history: gradients stop at its border.
+  /// An Error leaves it unchanged.
   [[nodiscard]] Tensor forward_next(const Tensor& ids, KDACache& cache) const;
 
   [[nodiscard]] const KDAConfig& config() const { return config_; }

@@ -1,5 +1,7 @@
 #include "nn/module.h"
 
+#include <algorithm>
+
 #include "autograd/grad_mode.h"
 #include "nn/state.h"
 #include "ops/convert.h"
@@ -8,15 +10,17 @@ namespace deltatape::nn {
 
 void Module::check_name(const std::string& name) const {
   check(!name.empty(), name_, "a member is registered without a name");
-  const auto taken = [&name](const auto& entries) {
+  const auto check_against = [&](const auto& entries) {
     for (const auto& entry : entries) {
-      if (entry.name == name) {
-        return true;
-      }
+      check(entry.name != name, name_, "the name {} is registered twice", name);
+      // Otherwise `a` with a member `b.c` and `a.b` with a member `c` would share a full name.
+      check(!name.starts_with(entry.name + ".") && !entry.name.starts_with(name + "."), name_,
+            "the name {} is registered beside {}, expected names of which none continues another", name, entry.name);
     }
-    return false;
   };
-  check(!taken(parameters_) && !taken(buffers_) && !taken(children_), name_, "the name {} is registered twice", name);
+  check_against(parameters_);
+  check_against(buffers_);
+  check_against(children_);
 }
 
 void Module::register_parameter(std::string name, Tensor& parameter) {
@@ -57,15 +61,19 @@ std::vector<Module::Slot> Module::all(std::vector<Slot> Module::*slots) const {
 NamedTensors Module::named_parameters() const {
   NamedTensors named;
   for (const Slot& slot : all(&Module::parameters_)) {
-    named.emplace_back(slot.name, *slot.tensor);
+    const bool tied = std::any_of(named.begin(), named.end(),
+                                  [&slot](const auto& entry) { return entry.second.is_same(*slot.tensor); });
+    if (!tied) {
+      named.emplace_back(slot.name, *slot.tensor);
+    }
   }
   return named;
 }
 
 std::vector<Tensor> Module::parameters() const {
   std::vector<Tensor> tensors;
-  for (const Slot& slot : all(&Module::parameters_)) {
-    tensors.push_back(*slot.tensor);
+  for (const auto& entry : named_parameters()) {
+    tensors.push_back(entry.second);
   }
   return tensors;
 }
@@ -80,8 +88,8 @@ NamedTensors Module::named_buffers() const {
 
 int64_t Module::num_parameters() const {
   int64_t count = 0;
-  for (const Slot& slot : all(&Module::parameters_)) {
-    count += slot.tensor->numel();
+  for (const Tensor& parameter : parameters()) {
+    count += parameter.numel();
   }
   return count;
 }
@@ -119,10 +127,15 @@ void Module::convert(const Convert& change) {
   for (const Slot& slot : all(&Module::buffers_)) {
     *slot.tensor = change(*slot.tensor);
   }
-  for (const Slot& slot : all(&Module::parameters_)) {
-    const bool trained = slot.tensor->requires_grad();
-    *slot.tensor = change(slot.tensor->detach());
-    slot.tensor->set_requires_grad(trained);
+  const std::vector<Slot> slots = all(&Module::parameters_);
+  for (const Tensor& before : parameters()) {
+    Tensor after = change(before.detach());
+    after.set_requires_grad(before.requires_grad());
+    for (const Slot& slot : slots) {  // tied parameters stay tied
+      if (slot.tensor->is_same(before)) {
+        *slot.tensor = after;
+      }
+    }
   }
 }
 

@@ -33,12 +33,13 @@ class Module {
   /// The class's name, for messages.
   [[nodiscard]] std::string_view name() const { return name_; }
 
-  /// This module's parameters and then those of its submodules, depth first.
+  /// This module's parameters and then those of its submodules, depth first; tied ones (one tensor under several
+  /// names) once, under the first name.
   [[nodiscard]] NamedTensors named_parameters() const;
   [[nodiscard]] std::vector<Tensor> parameters() const;
   /// Tensors that belong to the state but are not trained.
   [[nodiscard]] NamedTensors named_buffers() const;
-  /// Number of elements of all parameters.
+  /// Number of elements of all parameters, tied ones once.
   [[nodiscard]] int64_t num_parameters() const;
 
   /// Parameters and buffers by name. The tensors share memory with the module and have no history.
@@ -65,8 +66,9 @@ class Module {
   /// `name` is the class's name, a string literal.
   explicit Module(std::string_view name) : name_(name) {}
 
-  /// Makes the member `parameter` a trained leaf known as `name`. Throws Error for a name in use and for a tensor
-  /// that is undefined or not floating point.
+  /// Makes the member `parameter` a trained leaf known as `name`. Throws Error for an empty name, for a
+  /// name in use or one that continues another with a dot (`a` beside `a.b`), and for a tensor that is undefined or
+  /// not floating point.
   void register_parameter(std::string name, Tensor& parameter);
   /// Makes the member `buffer` part of the state.
   void register_buffer(std::string name, Tensor& buffer);

@@ -40,6 +40,10 @@ Optimizer::Optimizer(std::string_view name, NamedTensors parameters, double lear
     check(parameter.defined() && parameter.is_leaf() && parameter.requires_grad(), name,
           "parameter {} is no leaf that requires a gradient", parameter_name);
     check(seen.emplace(parameter_name, parameter).second, name, "the name {} occurs twice", parameter_name);
+    for (const Entry& other : entries_) {
+      check(!other.parameter.is_same(parameter), name, "parameters {} and {} are the same tensor, expected it once",
+            other.name, parameter_name);
+    }
     Entry entry{parameter_name, parameter, {}};
     for (size_t i = 0; i < slot_names_.size(); ++i) {
       entry.slots.push_back(zeros(parameter.shape(), {moment_dtype(parameter.dtype()), parameter.device()}));
@@ -72,7 +76,14 @@ StateDict Optimizer::state_dict() const {
 
 void Optimizer::load_state_dict(const StateDict& state) {
   const StateDict own = state_dict();
-  copy_state(std::string(name_) + "::load_state_dict", own, state, true);
+  const std::string function = std::string(name_) + "::load_state_dict";
+  if (const auto found = state.find("step");
+      found != state.end() && found->second.defined() && found->second.shape() == own.at("step").shape()) {
+    const double step = found->second.item();
+    check(step >= 0.0 && step < 0x1p53 && step == std::floor(step), function,
+          "step is {}, expected an integer of at least 0", step);
+  }
+  copy_state(function, own, state, true);
   step_ = static_cast<int64_t>(own.at("step").item());
 }
 

@@ -29,11 +29,13 @@ class Optimizer {
   /// Everything that the next steps depend on besides parameters and options: `step` (i64, rank 0) and tensors named
   /// `<slot>.<parameter>`. The tensors share memory with the optimizer.
   [[nodiscard]] StateDict state_dict() const;
-  /// Copies what state_dict gave. Throws Error that lists missing, unexpected and mis-shaped entries.
+  /// Copies what state_dict gave. Throws Error that lists missing, unexpected and mis-shaped entries, or names a
+  /// step that is not an integer of at least 0.
   void load_state_dict(const StateDict& state);
 
  protected:
-  /// `slots` names the tensors kept per parameter; they start at zero.
+  /// `slots` names the tensors kept per parameter; they start at zero. Throws Error for a name or a tensor
+  /// that occurs twice.
   Optimizer(std::string_view name, NamedTensors parameters, double learning_rate, std::vector<std::string_view> slots);
 
   struct Entry {

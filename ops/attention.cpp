@@ -54,6 +54,8 @@ Tensor hide(const Tensor& scores, const Tensor& visible) {
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
                                     const AttentionOptions& options) {
   check_arguments(q, k, v);
+  check(!options.scale || std::isfinite(*options.scale), kName, "scale is {}, expected a finite number",
+        options.scale.value_or(0.0));
   const double scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(-1))));
   Tensor scores = matmul(mul(q, scale), transpose(k, -2, -1));  // [.., T, S]
   if (mask.defined()) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "autograd/record.h"
@@ -73,6 +74,11 @@ Tensor multinomial(const Tensor& weights, int64_t count, Generator& generator) {
   check(weights.rank() >= 1, "multinomial", "weights has shape {}, expected rank 1 or more", weights.shape());
   check(count >= 0, "multinomial", "count is {}, expected 0 or more", count);
   const int64_t choices = weights.shape().back();
+  Shape lead = weights.shape();
+  lead.erase(lead.rank() - 1);
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / static_cast<int64_t>(sizeof(int64_t));
+  check(count <= kMost / std::max<int64_t>(lead.numel(), 1), "multinomial",
+        "count is {} for weights of shape {}, expected a result that fits in memory", count, weights.shape());
   Shape shape = weights.shape();
   shape[shape.rank() - 1] = count;
   const int64_t rows = choices == 0 ? 0 : weights.numel() / choices;
@@ -89,6 +95,7 @@ Tensor multinomial(const Tensor& weights, int64_t count, Generator& generator) {
       sum += place;
       place = sum;
     }
+    check(std::isfinite(sum), "multinomial", "weights has sum {} in row {}, expected a finite sum", sum, row);
     check(sum > 0, "multinomial", "weights has sum {} in row {}, expected more than 0", sum, row);
   }
 

@@ -15,8 +15,8 @@ Tensor randint(int64_t low, int64_t high, const Shape& shape, Generator& generat
                TensorOptions options = {DType::i64, Device::cpu()});
 /// x with each element set to 0 with probability p and the others divided by 1 - p; 0 <= p < 1. Differentiable.
 Tensor dropout(const Tensor& x, double p, Generator& generator);
-/// Draws `count` indices per row, with replacement, from unnormalised weights >= 0 with a positive sum: weights [.., C]
-/// floating point, result i64 [.., count]. No gradient.
+/// Draws `count` indices per row, with replacement, from unnormalised weights >= 0 with a positive, finite sum: weights
+/// [.., C] floating point, result i64 [.., count]. No gradient.
 Tensor multinomial(const Tensor& weights, int64_t count, Generator& generator);
 
 }  // namespace deltatape

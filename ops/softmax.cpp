@@ -120,6 +120,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
   check_shape("cross_entropy", "target", target, expected, "logits' shape without C");
 
   const int64_t classes = logits.shape().back();
+  check(classes >= 1, "cross_entropy", "logits has shape {}, expected at least one class", logits.shape());
   const DType wide = promote(logits.dtype(), DType::f32);
   const TargetRows rows = target_rows(target, classes, wide, options);
   const Tensor flat = reshape(logits, {target.numel(), classes});

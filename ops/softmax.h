@@ -16,7 +16,7 @@ struct CrossEntropyOptions {
   bool sum = false;             // the sum instead of the mean over the targets that count
 };
 /// Mean of -log_softmax(logits)[target] over the targets that count, rank 0; NaN when none counts (0 for the sum).
-/// logits [.., C]; target i64 or i32 [..] in [0, C) or ignore_index. Computed in f32 or wider, and the
+/// logits [.., C], C >= 1; target i64 or i32 [..] in [0, C) or ignore_index. Computed in f32 or wider, and the
 /// result has that dtype; the gradient has that of logits.
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options = {});
 

@@ -108,6 +108,14 @@ Tensor without_dim(const Tensor& x, int dim, int64_t offset) {
   return x.as_view(shape, strides, offset);
 }
 
+void check_countable(std::string_view function, const Shape& shape) {
+  int64_t count = 1;
+  for (const int64_t size : shape) {
+    check(!__builtin_mul_overflow(count, size, &count), function, "the shape {} has more elements than int64_t holds",
+          shape);
+  }
+}
+
 Tensor expand_to(const Tensor& x, const Shape& shape) {
   const int lead = shape.rank() - x.rank();
   Strides strides = Shape::filled(shape.rank(), 0);
@@ -138,6 +146,10 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 Tensor flatten(const Tensor& x, int64_t first, int64_t last) {
   check_defined("flatten", "x", x);
   if (x.rank() == 0) {
+    for (const int64_t dim : {first, last}) {
+      check(dim == 0 || dim == -1, "flatten", "{} is {}, expected 0 or -1 for rank 0", dim == first ? "first" : "last",
+            dim);
+    }
     return reshape(x, {1});
   }
   const int begin = normalize_dim("flatten", "first", first, x.rank());
@@ -252,6 +264,7 @@ Tensor expand(const Tensor& x, const Shape& shape) {
   const bool valid = std::all_of(sizes.begin(), sizes.end(), [](int64_t size) { return size >= 0; });
   check(valid && broadcasts_to(x.shape(), sizes), "expand", "x has shape {}, expected a shape that broadcasts to {}",
         x.shape(), shape);
+  check_countable("expand", sizes);
   return expand_to(x, sizes);
 }
 
@@ -303,6 +316,7 @@ Broadcasted broadcast_together(std::string_view function, const Tensor& a, const
   }
   const Shape shape = same_shape ? a.shape() : broadcast_shapes(function, a.shape(), b.shape());
   const DType dtype = promote(a.dtype(), b.dtype());
+  check_countable(function, shape);
   auto align = [&](const Tensor& x) {
     const Tensor converted = to(x, dtype);
     return x.shape() == shape ? converted : expand_to(converted, shape);

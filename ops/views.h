@@ -20,7 +20,7 @@ struct Slice {
 /// `x` with another shape of as many elements; one size may be -1 (inferred). A copy when x's strides do not allow a
 /// view.
 Tensor reshape(const Tensor& x, const Shape& shape);
-/// Joins dimensions first..last into one.
+/// Joins dimensions first..last into one; rank 0 (first and last 0 or -1) becomes [1].
 Tensor flatten(const Tensor& x, int64_t first = 0, int64_t last = -1);
 /// Dimension i of the result is dimension dims[i] of x.
 Tensor permute(const Tensor& x, const Shape& dims);
@@ -33,7 +33,8 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index);
 Tensor squeeze(const Tensor& x, int64_t dim);
 /// Puts a dimension of size 1 before `dim`, 0 <= dim <= rank (negative: from the end of the result).
 Tensor unsqueeze(const Tensor& x, int64_t dim);
-/// Stretches sizes of 1, and adds leading dimensions, to reach `shape`; -1 keeps a size. The gradient is summed back.
+/// Stretches sizes of 1, and adds leading dimensions, to reach `shape`; -1 keeps a size. Throws Error when
+/// the number of elements leaves int64_t. The gradient is summed back.
 Tensor expand(const Tensor& x, const Shape& shape);
 /// Reverses the order along `dims`. A copy.
 Tensor flip(const Tensor& x, const Shape& dims);

@@ -31,6 +31,28 @@ CLI::Validator integer_from(int64_t minimum) {
           "", "integer"};
 }
 
+CLI::Validator integer_in(int64_t low, int64_t high) {
+  return {[low, high](std::string& text) -> std::string {
+            int64_t value = 0;
+            if (parse(text, value) && value >= low && value <= high) {
+              return "";
+            }
+            return fmt::format("'{}' is not an integer from {} to {}", text, low, high);
+          },
+          "", "integer"};
+}
+
+CLI::Validator share() {
+  return {[](std::string& text) -> std::string {
+            double value = 0.0;
+            if (parse(text, value) && value > 0.0 && value <= 1.0) {
+              return "";
+            }
+            return fmt::format("'{}' is not a number above 0 and at most 1", text);
+          },
+          "", "number"};
+}
+
 CLI::Validator number_in(double low, double high) {
   return {[low, high](std::string& text) -> std::string {
             double value = 0.0;

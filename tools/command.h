@@ -27,10 +27,20 @@ void add_info(CLI::App& program, Action& action);
 
 /// Option values must be an integer of at least `minimum`.
 CLI::Validator integer_from(int64_t minimum);
+/// Option values must be an integer from `low` to `high`.
+CLI::Validator integer_in(int64_t low, int64_t high);
 /// Option values must be a finite number in [low, high].
 CLI::Validator number_in(double low, double high);
+/// Option values must be a number above 0 and at most 1.
+CLI::Validator share();
 /// Option values must be one of these words.
 CLI::Validator one_of(std::initializer_list<const char*> words);
+
+/// The most that --threads takes.
+inline constexpr int64_t kMostThreads = 1024;
+/// Help of --impl where a whole model runs.
+inline constexpr const char* kImplementationHelp =
+    "composed, auto or fused; fused kernels are not in this version, auto is composed";
 
 /// Runs CPU kernels with this many threads.
 void set_threads(int64_t count);

@@ -82,12 +82,12 @@ void add_generate(CLI::App& program, Action& action) {
       ->check(integer_from(0))
       ->capture_default_str();
   app.add_option("--top-p", arguments->top_p, "Only the most likely bytes that together reach this probability")
-      ->check(number_in(0, 1))
+      ->check(share())
       ->capture_default_str();
   app.add_option("--seed", arguments->seed, "Of the draws")->check(integer_from(0))->capture_default_str();
   app.add_option("--device", arguments->device, "cpu or cuda")->capture_default_str();
   app.add_option("--threads", arguments->threads, "CPU threads, 0 for all")
-      ->check(integer_from(0))
+      ->check(integer_in(0, kMostThreads))
       ->capture_default_str();
   app.add_option("--json", arguments->json, "Write the tokens as JSON")->type_name("FILE");
   app.footer("Example:\n  deltatape generate --model run --prompt 'The licence ' --max-tokens 300 --temperature 0.7");

@@ -219,7 +219,7 @@ void add_gradcheck(CLI::App& program, Action& action) {
       ->capture_default_str();
   app.add_option("--impl", arguments->impl, "Comma-separated: recurrent, chunk (default: all)")->type_name("LIST");
   app.add_option("--threads", arguments->threads, "CPU threads, 0 for all")
-      ->check(integer_from(0))
+      ->check(integer_in(0, kMostThreads))
       ->capture_default_str();
   app.add_option("--report", arguments->report, "Write a page with every comparison")->type_name("FILE.html");
   app.add_option("--json", arguments->json, "Write every comparison as JSON")->type_name("FILE");

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "core/error.h"
 #include "core/version.h"
@@ -87,6 +89,12 @@ int run(int argc, char** argv) {
   try {
     return action();
   } catch (const Error& error) {
+    return report(full_name(program), error.what(), kWrongInput);
+  } catch (const nlohmann::json::exception& error) {  // this and the next two: a file with values nobody expected
+    return report(full_name(program), error.what(), kWrongInput);
+  } catch (const std::length_error& error) {
+    return report(full_name(program), error.what(), kWrongInput);
+  } catch (const std::out_of_range& error) {
     return report(full_name(program), error.what(), kWrongInput);
   } catch (const std::exception& error) {
     return report(full_name(program), error.what(), kFailed);

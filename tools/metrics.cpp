@@ -51,7 +51,10 @@ StepMetrics from_line(const std::string& text) {
   return metrics;
 }
 
-std::vector<StepMetrics> read_steps(const std::filesystem::path& path, int64_t count) {
+}  // namespace
+
+std::vector<StepMetrics> read_metrics(const std::filesystem::path& folder, int64_t count) {
+  const auto path = folder / "metrics.jsonl";
   std::vector<StepMetrics> steps;
   if (count == 0 || !std::filesystem::exists(path)) {
     return steps;
@@ -72,11 +75,9 @@ std::vector<StepMetrics> read_steps(const std::filesystem::path& path, int64_t c
   return steps;
 }
 
-}  // namespace
-
-MetricsLog::MetricsLog(std::filesystem::path folder, int64_t keep_steps) : folder_(std::move(folder)) {
+MetricsLog::MetricsLog(std::filesystem::path folder, std::vector<StepMetrics> steps)
+    : folder_(std::move(folder)), steps_(std::move(steps)) {
   const auto path = folder_ / "metrics.jsonl";
-  steps_ = read_steps(path, keep_steps);
   std::string kept;
   for (const StepMetrics& metrics : steps_) {
     kept += to_line(metrics);

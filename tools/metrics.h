@@ -21,10 +21,14 @@ struct StepMetrics {
   std::optional<double> val_accuracy = std::nullopt;  // tasks only
 };
 
+/// The first `count` steps of DIR/metrics.jsonl; none without the file. Throws Error that names the file when a line is
+/// no record of a step.
+std::vector<StepMetrics> read_metrics(const std::filesystem::path& folder, int64_t count);
+
 class MetricsLog {
  public:
-  /// Writes DIR/metrics.jsonl: anew, or after the first `keep_steps` steps of what is there.
-  MetricsLog(std::filesystem::path folder, int64_t keep_steps);
+  /// Writes DIR/metrics.jsonl anew, beginning with `steps`.
+  MetricsLog(std::filesystem::path folder, std::vector<StepMetrics> steps);
   /// Adds one whole line.
   void add(const StepMetrics& metrics);
   [[nodiscard]] const std::vector<StepMetrics>& steps() const { return steps_; }

@@ -78,6 +78,10 @@ int run_model(const ModelArguments& arguments) {
     check(names.insert(cases.back().name).second || arguments.out.empty(), "CASE",
           "two cases are called '{}', expected different names with --out", cases.back().name);
   }
+  std::vector<ModelResults> references(cases.size());
+  for (size_t i = 0; arguments.check && i < cases.size(); ++i) {
+    references[i] = load_model_references(arguments.cases[i]);
+  }
   if (!arguments.json.empty()) {
     check_writable("--json", arguments.json);
   }
@@ -91,7 +95,7 @@ int run_model(const ModelArguments& arguments) {
       save_model_results(cases.size() > 1 ? out / cases[i].name : out, results);
     }
     if (arguments.check) {
-      const ModelResults expected = load_model_references(arguments.cases[i]);
+      const ModelResults& expected = references[i];
       ok = compare_all(cases[i].name, "", results.arrays, expected.arrays, dtype, table) && ok;
       ok = compare_all(cases[i].name, "grad.", results.grads, expected.grads, dtype, table) && ok;
       ok = compare_all(cases[i].name, "final.", results.final, expected.final, dtype, table) && ok;
@@ -116,13 +120,13 @@ void add_model(CLI::App& program, Action& action) {
   app.add_option("CASE", arguments->cases, "Folders with a model case (config.json has \"kind\": \"model\")")
       ->required()
       ->type_name("DIR...");
-  app.add_option("--impl", arguments->impl, "composed or fused")
-      ->check(one_of({"composed", "fused"}))
+  app.add_option("--impl", arguments->impl, kImplementationHelp)
+      ->check(one_of({"composed", "auto", "fused"}))
       ->capture_default_str();
   app.add_option("--device", arguments->device, "cpu or cuda")->capture_default_str();
   app.add_option("--dtype", arguments->dtype, "f64 or f32")->check(one_of({"f64", "f32"}))->capture_default_str();
   app.add_option("--threads", arguments->threads, "CPU threads, 0 for all")
-      ->check(integer_from(0))
+      ->check(integer_in(0, kMostThreads))
       ->capture_default_str();
   app.add_option("--out", arguments->out, "Write all results here (a folder per case when there are several)")
       ->type_name("DIR");

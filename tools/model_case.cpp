@@ -9,6 +9,7 @@
 #include "io/npy.h"
 #include "nn/generate.h"
 #include "ops/ops.h"
+#include "tools/json_value.h"
 #include "tools/trainer.h"
 
 namespace deltatape::tools {
@@ -23,11 +24,7 @@ constexpr std::array<const char*, 5> kArrays = {"logits", "loss", "train_losses"
 template <class T>
 T get(const json& object, const char* key, const std::string& file) {
   check(object.is_object() && object.contains(key), "model", "{} has no '{}', expected one", file, key);
-  try {
-    return object.at(key).get<T>();
-  } catch (const json::exception&) {
-    fail("model", "{}: '{}' is {}, which is of the wrong type", file, key, object.at(key).dump());
-  }
+  return json_value<T>("model", file, key, object.at(key));
 }
 
 Tensor load_ids(const fs::path& path, int rank) {
@@ -173,7 +170,7 @@ ModelCase load_model_case(const fs::path& folder) {
   model_case.labels = load_ids(folder / "labels.npy", 2);
   model_case.train_input_ids = load_ids(folder / "train_input_ids.npy", 3);
   model_case.prompt_ids = load_ids(folder / "prompt_ids.npy", 2);
-  if (config.value("varlen", false)) {
+  if (config.contains("varlen") && get<bool>(config, "varlen", file)) {
     model_case.cu_seqlens = load_ids(folder / "cu_seqlens.npy", 1);
   }
   read_training(get<json>(config, "train", file), file, model_case);

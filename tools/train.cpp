@@ -61,7 +61,13 @@ TrainOptions resolve_options(const TrainArguments& arguments) {
   const std::filesystem::path folder = arguments.out;
   check(std::filesystem::exists(folder / "checkpoint.safetensors"), "--resume",
         "{} does not exist, expected the checkpoint of a run", (folder / "checkpoint.safetensors").string());
-  return arguments.over(load_train_options(folder / "train.json"));
+  const TrainOptions begun = load_train_options(folder / "train.json");
+  const TrainOptions& given = arguments.options;
+  check(given.text.empty() || begun.task.empty(), "--resume", "--text is given, the run was begun with --task {}",
+        begun.task);
+  check(given.task.empty() || given.task == begun.task, "--resume", "--task is {}, the run was begun with {}",
+        given.task, begun.task.empty() ? "--text" : "--task " + begun.task);
+  return arguments.over(begun);
 }
 
 std::unique_ptr<Data> load_data(const TrainOptions& options) {
@@ -189,11 +195,11 @@ void add_run_options(CLI::App& app, TrainArguments& arguments) {
   bind("--grad-clip", &TrainOptions::grad_clip_norm, "Largest norm of the gradient, 0 for no limit")
       ->check(number_in(0, kNoLimit));
   bind("--seed", &TrainOptions::seed, "Of initial parameters and batches")->check(integer_from(0));
-  bind("--impl", &TrainOptions::impl, "composed, fused or auto")
-      ->check(one_of({"composed", "fused", "auto"}))
+  bind("--impl", &TrainOptions::impl, kImplementationHelp)
+      ->check(one_of({"composed", "auto", "fused"}))
       ->capture_default_str();
   bind("--device", &TrainOptions::device, "cpu or cuda")->capture_default_str();
-  bind("--threads", &TrainOptions::threads, "CPU threads, 0 for all")->check(integer_from(0));
+  bind("--threads", &TrainOptions::threads, "CPU threads, 0 for all")->check(integer_in(0, kMostThreads));
   bind("--eval-every", &TrainOptions::eval_every, "Steps between validations, 0 for none before the end")
       ->check(integer_from(0));
   bind("--checkpoint-every", &TrainOptions::checkpoint_every, "Steps between checkpoints, 0 for none before the end")

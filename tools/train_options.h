@@ -39,7 +39,8 @@ struct TrainOptions {
 };
 
 nlohmann::ordered_json to_json(const TrainOptions& options);
-/// Reads a train.json; missing keys keep their defaults. Throws Error that names the file and the key.
+/// Reads a train.json; missing keys keep their defaults. Throws Error that names the file and the key when a
+/// value has another type than its option or is outside the limits of the command line.
 TrainOptions load_train_options(const std::filesystem::path& path);
 
 }  // namespace deltatape::tools

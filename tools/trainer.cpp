@@ -32,7 +32,7 @@ Tensor rows_of(const Tensor& x, int64_t first, int64_t count) { return slice(x, 
 }  // namespace
 
 void choose_implementation(nn::KDAForCausalLM& model, const std::string& impl) {
-  check(impl != "fused", "--impl", "'fused' is not part of this version, expected composed or auto");
+  check(impl != "fused", "--impl", "fused kernels are not in this version, expected composed or auto");
   model.set_implementation(nn::KDAImplementation::chunk);
 }
 
@@ -133,8 +133,10 @@ void Trainer::restore(const io::Checkpoint& checkpoint) {
   const auto note = checkpoint.notes.find("data");
   const std::string data = describe_data(*data_, options_);
   check(note != checkpoint.notes.end() && note->second == data, "--resume",
-        "the run was begun with other data: {}, now {}", note != checkpoint.notes.end() ? note->second : "unknown",
-        data);
+        "the run was begun with other data: {}, now {}; {}", note != checkpoint.notes.end() ? note->second : "unknown",
+        data,
+        options_.task.empty() ? "--text differs from the run's, or its files have changed"
+                              : "--task differs from the run's");
   model_->load_state_dict(checkpoint.model);
   optimizer_->load_state_dict(checkpoint.optimizer);
   batches_.set_state(generator->second);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <csignal>
 #include <system_error>
@@ -42,18 +44,38 @@ class StopSignals {
   struct sigaction old_terminate_ {};
 };
 
+// Whether it is the temporary name of a file that an OutputFolder writes: NAME.PID.partial, and gnuplot's two.
+bool is_left_over(const std::string& file) {
+  if (file == "loss.png.partial" || file == "loss.png.gnuplot.partial") {
+    return true;
+  }
+  const size_t ending = file.rfind(".partial");
+  if (ending == std::string::npos || ending + 8 != file.size() || ending == 0) {
+    return false;
+  }
+  const size_t digits = file.find_last_not_of("0123456789", ending - 1);
+  if (digits == std::string::npos || digits + 1 == ending || file[digits] != '.') {
+    return false;
+  }
+  const std::string name = file.substr(0, digits);
+  constexpr std::array<const char*, 7> kNames = {
+      "config.json",   "train.json",  "checkpoint.safetensors",  "model.safetensors",
+      "metrics.jsonl", "metrics.csv", "loss.png.gnuplot.partial"};
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
 fs::path prepare(const fs::path& folder, const Trainer& trainer) {
   std::error_code error;
   fs::create_directories(folder, error);
   check(!error, "--out", "{} cannot be made: {}", folder.string(), error.message());
   const bool fresh = trainer.steps_done() == 0;
-  for (const char* name : {"checkpoint.safetensors", "model.safetensors", "metrics.jsonl", "metrics.csv", "loss.png"}) {
+  for (const char* name : {"checkpoint.safetensors", "metrics.jsonl", "metrics.csv", "loss.png"}) {
     if (fresh) {
       fs::remove(folder / name, error);
     }
   }
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".partial") {  // of a run that was killed while it wrote
+    if (is_left_over(entry.path().filename().string())) {  // of a run that was killed while it wrote
       fs::remove(entry.path(), error);
     }
   }
@@ -82,7 +104,10 @@ bool gradients_hold(const Trainer& trainer) {
 }  // namespace
 
 OutputFolder::OutputFolder(const fs::path& folder, const Trainer& trainer)
-    : folder_(prepare(folder, trainer)), metrics_(folder_, trainer.steps_done()) {}
+    : OutputFolder(folder, trainer, read_metrics(folder, trainer.steps_done())) {}
+
+OutputFolder::OutputFolder(const fs::path& folder, const Trainer& trainer, std::vector<StepMetrics> metrics)
+    : folder_(prepare(folder, trainer)), metrics_(folder_, std::move(metrics)) {}
 
 void OutputFolder::save(const Trainer& trainer) {
   const io::Checkpoint state = trainer.checkpoint();

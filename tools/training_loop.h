@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "tools/trainer.h"
 
@@ -12,7 +13,8 @@ namespace deltatape::tools {
 /// metrics.csv, loss.png. Every file is complete or not there, whenever the program is stopped.
 class OutputFolder {
  public:
-  /// Makes the folder and writes config.json and train.json. A run in it that is not resumed is replaced.
+  /// Makes the folder and writes config.json and train.json. A run in it that is not resumed is replaced; its
+  /// model.safetensors stays until save() replaces it. A metrics.jsonl to go on with is read before anything changes.
   OutputFolder(const std::filesystem::path& folder, const Trainer& trainer);
 
   MetricsLog& metrics() { return metrics_; }
@@ -21,6 +23,8 @@ class OutputFolder {
   void save(const Trainer& trainer);
 
  private:
+  OutputFolder(const std::filesystem::path& folder, const Trainer& trainer, std::vector<StepMetrics> metrics);
+
   std::filesystem::path folder_;
   MetricsLog metrics_;
   bool picture_problem_told_ = false;

@@ -56,6 +56,8 @@ void check_options(std::string_view function, const Inputs& in, const Options& o
       check(std::isfinite(options.lower_bound) && options.lower_bound < 0.0, function,
             "lower_bound is {}, expected a finite number below 0", options.lower_bound);
       break;
+    default:
+      fail(function, "gate is {}, expected none, standard or lower_bound", static_cast<int>(options.gate));
   }
 }
 

@@ -29,7 +29,7 @@ struct Inputs {
   Tensor A_log;          // [HV]; standard gate (required) and lower-bound gate (optional)
   Tensor dt_bias;        // [HV*K], optional, with a gate
   Tensor initial_state;  // [N,HV,K,V] ([N,HV,V,K] with state_v_first), optional: zeros
-  Tensor cu_seqlens;     // i64 [N+1], optional: B = 1, sequence n is cu_seqlens[n] .. cu_seqlens[n+1]
+  Tensor cu_seqlens;     // i64 or i32 [N+1], optional: B = 1, sequence n is cu_seqlens[n] .. cu_seqlens[n+1]
 };
 
 struct Options {

@@ -274,3 +274,36 @@ TEST_CASE("to_dot: ops, leaves and arrows") {
         "  n2 -> n1;\n"
         "}\n");
 }
+
+TEST_CASE("hooks: one that throws leaves every leaf as it was") {
+  const Tensor a = leaf({2.0});
+  Tensor b = leaf({3.0});
+  b.register_hook([](const Tensor&) -> Tensor { throw Error("no"); });
+  CHECK_THROWS_AS((a * b).backward(), Error);
+  CHECK_FALSE(a.grad().defined());
+  CHECK_FALSE(b.grad().defined());
+}
+
+TEST_CASE("zero_grad: clears what retain_grad kept") {
+  const Tensor x = leaf({2.0});
+  Tensor y = square(x);
+  y.retain_grad();
+  sum(y).backward(Tensor(), {.retain_graph = true});
+  CHECK(y.grad().item() == 1.0);
+  y.zero_grad();
+  CHECK_FALSE(y.grad().defined());
+}
+
+TEST_CASE("record: an output that has history is refused") {
+  const Tensor x = leaf({2.0});
+  CHECK_ERROR(record("identity", x, {x}, [](const RuleContext& c) { return Gradients{c.grad(0)}; }),
+              "record: output 0 of 'identity' has history, expected a fresh tensor (detach() makes one)");
+}
+
+TEST_CASE("Tensor: methods of an undefined tensor throw") {
+  const Tensor none;
+  CHECK_ERROR(none.shape(), "Tensor: the tensor is undefined, expected one with elements");
+  CHECK_THROWS_AS(static_cast<void>(none.numel()), Error);
+  CHECK_THROWS_AS(static_cast<void>(none.requires_grad()), Error);
+  CHECK_THROWS_AS(static_cast<void>(leaf({2.0}).grad().dtype()), Error);
+}

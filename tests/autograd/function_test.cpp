@@ -136,3 +136,72 @@ TEST_CASE("checkpoint: keeps only its inputs") {
       x);
   CHECK(memory_stats().live_bytes - before <= (1 << 14) * 8 + 1024);
 }
+
+namespace {
+
+// exp(x)^2 with a saved intermediate: right to first order only.
+struct SquaredExp : Function {
+  [[nodiscard]] std::string_view name() const override { return "squared_exp"; }
+  std::vector<Tensor> forward(FunctionContext& context, std::span<const Tensor> x) const override {
+    const Tensor e = exp(x[0]);
+    context.save_for_backward({e});
+    return {e * e};
+  }
+  Gradients backward(FunctionContext& context, std::span<const Tensor> dy) const override {
+    const Tensor e = context.saved()[0];
+    return {2.0 * e * e * dy[0]};
+  }
+};
+
+// Returns a tensor that it keeps.
+struct Constant : Function {
+  Tensor kept = from_vector<double>({1.0, 2.0, 3.0});
+  [[nodiscard]] std::string_view name() const override { return "constant"; }
+  std::vector<Tensor> forward(FunctionContext&, std::span<const Tensor>) const override { return {kept}; }
+  Gradients backward(FunctionContext&, std::span<const Tensor>) const override { return {Tensor()}; }
+};
+
+}  // namespace
+
+TEST_CASE("Function: a saved intermediate is refused where its history would be missed") {
+  const TensorFunction f = [](const std::vector<Tensor>& x) {
+    return apply_function(std::make_shared<SquaredExp>(), x);
+  };
+  const GradcheckReport first = gradcheck(f, {input()});
+  CHECK_MESSAGE(first.ok, first.text());
+  Tensor x = input();
+  x.set_requires_grad();
+  CHECK_THROWS_AS(grad(sum(f({x})[0]), x, Tensor(), {.create_graph = true}), Error);
+}
+
+TEST_CASE("Function: a tensor that forward keeps stays the function's own") {
+  Tensor x = input();
+  x.set_requires_grad();
+  const auto constant = std::make_shared<Constant>();
+  const Tensor y = apply_function(constant, {x})[0];
+  CHECK(y.requires_grad());
+  CHECK_FALSE(constant->kept.requires_grad());
+}
+
+TEST_CASE("checkpoint: a captured parameter that was modified in place is noticed") {
+  Tensor w = input();
+  w.set_requires_grad();
+  const Tensor y = checkpoint([&](const Tensor& x) { return x * w * w; }, input());
+  {
+    const NoGradGuard guard;
+    add_(w, ones_like(w));
+  }
+  CHECK_THROWS_AS(sum(y).backward(), Error);
+}
+
+TEST_CASE("checkpoint: a captured tensor with a history is refused") {
+  Tensor w = input();
+  w.set_requires_grad();
+  const Tensor h = w * 2.0;
+  CHECK_ERROR(
+      checkpoint([&](const Tensor& x) { return sin(x * h); }, input()),
+      "checkpoint: the function captured a tensor made by 'mul', expected captured tensors to be leaves; pass it "
+      "as an input");
+  sum(h).backward();  // h's own graph is as it was
+  CHECK(w.grad().to_vector<double>() == std::vector<double>{2.0, 2.0, 2.0});
+}

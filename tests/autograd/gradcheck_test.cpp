@@ -105,3 +105,21 @@ TEST_CASE("gradgradcheck: right second derivatives pass, a rule that forgets its
   CHECK(gradcheck(forgetful, {input()}).ok);
   CHECK_FALSE(gradgradcheck(forgetful, {input()}).ok);
 }
+
+TEST_CASE("gradcheck: functions that cannot be checked are refused, never passed") {
+  const TensorFunction nothing = [](const std::vector<Tensor>&) { return std::vector<Tensor>{}; };
+  const TensorFunction undefined = [](const std::vector<Tensor>&) { return std::vector<Tensor>{Tensor()}; };
+  const TensorFunction same = [](const std::vector<Tensor>& x) { return x; };
+  int calls = 0;
+  const TensorFunction changing = [&](const std::vector<Tensor>& x) {
+    return ++calls < 3 ? std::vector<Tensor>{x[0], x[0]} : std::vector<Tensor>{x[0]};
+  };
+  for (const auto check : {&gradcheck, &gradgradcheck}) {
+    CHECK_THROWS_AS(check(nothing, {input()}, {}), Error);
+    CHECK_THROWS_AS(check(undefined, {input()}, {}), Error);
+    CHECK_THROWS_AS(check(same, {from_vector<int64_t>({1})}, {}), Error);
+    CHECK_THROWS_AS(check(TensorFunction(), {input()}, {}), Error);
+    calls = 0;
+    CHECK_THROWS_AS(check(changing, {input()}, {}), Error);
+  }
+}

@@ -179,3 +179,36 @@ TEST_CASE("threads: recording is switched off for one thread alone") {
   });
   CHECK(recorded == std::vector<int>{0, 1, 0, 1});
 }
+
+TEST_CASE("threads: one retained graph is walked by several") {
+  struct Scaled : Function {
+    [[nodiscard]] std::string_view name() const override { return "scaled"; }
+    std::vector<Tensor> forward(FunctionContext& context, std::span<const Tensor> x) const override {
+      std::vector<Tensor> outputs{x[0] * 0.5};
+      context.save_for_backward({x[0], outputs[0]});
+      return outputs;
+    }
+    Gradients backward(FunctionContext& context, std::span<const Tensor> dy) const override {
+      return {dy[0] * 0.5 + 0.0 * context.saved()[0] * context.saved()[1]};
+    }
+  };
+  Tensor x = ones({16});
+  x.set_requires_grad();
+  Tensor y = x;
+  for (int i = 0; i < 10; ++i) {
+    y = apply_function(std::make_shared<Scaled>(), {exp(y)})[0];
+    y = checkpoint([](const Tensor& t) { return tanh(t); }, y);
+  }
+  const Tensor loss = sum(y);
+  const auto walk = [&] { return grad(loss, x, Tensor(), {.retain_graph = true}).to_vector<float>(); };
+  const std::vector<float> expected = walk();
+  std::vector<std::vector<float>> results(kThreads);
+  run_together([&](int t) {
+    for (int round = 0; round < kRounds; ++round) {
+      results[static_cast<size_t>(t)] = walk();
+    }
+  });
+  for (const std::vector<float>& result : results) {
+    CHECK(result == expected);
+  }
+}

@@ -161,6 +161,10 @@ TEST_CASE("npy: files that are not there, not files, not NPY") {
   const TemporaryFolder folder;
   CHECK(contains(error_of([&] { io::load_npy(folder / "none.npy"); }), "none.npy does not exist"));
   CHECK(contains(error_of([&] { io::load_npy(folder.path()); }), "is a folder, expected a regular file"));
+  CHECK(contains(error_of([&] { io::save_npy(folder.path(), from_vector<float>({1})); }),
+                 "is a folder, expected a regular file or a new name"));
+  CHECK(contains(error_of([&] { io::save_npy("/dev/null", from_vector<float>({1})); }),
+                 "/dev/null is a special file, expected a regular file or a new name"));
   test::write_bytes(folder / "text.npy", "This is text, not an array.");
   CHECK(contains(error_of([&] { io::load_npy(folder / "text.npy"); }), "does not start with NPY's magic number"));
 }

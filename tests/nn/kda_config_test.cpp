@@ -61,6 +61,14 @@ TEST_CASE("KDAConfig: wrong types, ranges and models are refused by the key's na
               "integer");
   CHECK_ERROR(read(R"({"lower_bound": 1})"), "KimiDeltaAttention: lower_bound is 1, expected null or a number below 0");
   CHECK_ERROR(read(R"({"vocab_size": 0})"), "KDAConfig: vocab_size is 0, expected at least 1");
+  CHECK_ERROR(read(R"({"hidden_size": 4611686018427387904})"),
+              "KimiDeltaAttention: hidden_size is 4611686018427387904, expected less than 2^31");
+  CHECK_ERROR(read(R"({"num_heads": 65536, "head_dim": 65536})"),
+              "KimiDeltaAttention: num_heads * head_dim is 4294967296, expected less than 2^31");
+  CHECK_ERROR(read(R"({"hidden_ratio": 9223372036854775807})"),
+              "KDAConfig: hidden_ratio is 9223372036854775807, expected less than 2^31");
+  CHECK_ERROR(read(R"({"hidden_size": 3000000, "hidden_ratio": 3000000})"),
+              "KDAConfig: the MLP's width by hidden_ratio is 6000000000000, expected less than 2^31");
 }
 
 }  // namespace

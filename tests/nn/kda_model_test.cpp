@@ -189,6 +189,24 @@ TEST_CASE("KDAForCausalLM::forward_next: pieces of any length equal one pass") {
   }
 }
 
+TEST_CASE("KDAForCausalLM::forward_next: an Error leaves the cache as it was") {
+  Generator generator(7);
+  nn::KDAForCausalLM model(tiny_config(), generator);
+  nn::KDACache cache;
+  CHECK_ERROR(model.model.forward_next(zeros({3}, {DType::i64, Device::cpu()}), cache),
+              "KDAModel: ids is i64[3] cpu, expected i64 [B, T]");
+  CHECK(cache.layers.empty());
+  static_cast<void>(model.forward_next(random_ids({1, 5}, 8), cache));
+  // The second layer's state does not fit: the first layer must not have moved on.
+  cache.layers[1].v_conv = zeros({1, 9, 6});
+  const Tensor before = cache.layers[0].q_conv;
+  CHECK(test::error_of([&] {
+          static_cast<void>(model.forward_next(random_ids({1, 1}, 9), cache));
+        }) != "(no Error was thrown)");
+  CHECK(cache.length == 5);
+  CHECK(cache.layers[0].q_conv.is_same(before));
+}
+
 TEST_CASE("KDAForCausalLM: the loss's gradients equal central differences") {
   nn::KDAConfig config = tiny_config();
   config.num_hidden_layers = 1;

@@ -71,6 +71,44 @@ TEST_CASE("Module: a name is registered once") {
   CHECK_ERROR(Twice(), "Twice: the name x is registered twice");
 }
 
+TEST_CASE("Module: names that could make one full name twice are refused") {
+  class Named : public nn::Module {
+   public:
+    Named(const std::string& first, const std::string& second) : Module("Named"), inner(1) {
+      register_module(first, inner);
+      register_parameter(second, a);
+    }
+    nn::RMSNorm inner;
+    Tensor a = ones({1});
+  };
+  CHECK_ERROR(Named("a", "a.weight"),
+              "Named: the name a.weight is registered beside a, expected names of which none continues another");
+  CHECK_ERROR(Named("a.b", "a"),
+              "Named: the name a is registered beside a.b, expected names of which none continues another");
+  CHECK_ERROR(Named("", "a"), "Named: a member is registered without a name");
+  CHECK(Named("a.0", "a.1").state_dict().size() == 2);
+}
+
+TEST_CASE("Module: a tied parameter counts once and stays tied when converted") {
+  class Tied : public nn::Module {
+   public:
+    Tied() : Module("Tied"), b(a) {
+      register_parameter("a", a);
+      register_parameter("b", b);
+    }
+    Tensor a = ones({3});
+    Tensor b;
+  };
+  Tied tied;
+  CHECK(names_of(tied.named_parameters()) == std::vector<std::string>{"a"});
+  CHECK(tied.num_parameters() == 3);
+  CHECK(tied.state_dict().size() == 2);
+  tied.to(DType::f64);
+  CHECK(tied.a.is_same(tied.b));
+  CHECK(tied.a.dtype() == DType::f64);
+  CHECK(tied.a.requires_grad());
+}
+
 TEST_CASE("Module::load_state_dict: copies values, converts dtypes, shares nothing") {
   Generator generator(1);
   Pair pair(generator);

@@ -92,6 +92,11 @@ TEST_CASE("Optimizer: a restored state goes on as if nothing had happened") {
   nn::AdamW optimizer({{"x", x}});
   CHECK_ERROR(optimizer.load_state_dict({{"step", zeros({}, {DType::i64, Device::cpu()})}}),
               "AdamW::load_state_dict: 2 missing: exp_avg.x, exp_avg_sq.x");
+  nn::StateDict state{
+      {"step", full({}, -1.0, {DType::i64, Device::cpu()})}, {"exp_avg.x", ones({1})}, {"exp_avg_sq.x", ones({1})}};
+  CHECK_ERROR(optimizer.load_state_dict(state),
+              "AdamW::load_state_dict: step is -1, expected an integer of at least 0");
+  CHECK(optimizer.state_dict().at("exp_avg.x").item() == 0.0);
 }
 
 TEST_CASE("Optimizer: options out of range") {
@@ -100,6 +105,7 @@ TEST_CASE("Optimizer: options out of range") {
               "AdamW: learning_rate is -1, expected a finite number of at least 0");
   CHECK_ERROR(nn::AdamW({{"x", x}}, {0.1, 1.0, 0.95, 1e-8, 0.1}), "AdamW: beta1 is 1, expected 0 <= beta1 < 1");
   CHECK_ERROR(nn::SGD({{"x", x}, {"x", x}}), "SGD: the name x occurs twice");
+  CHECK_ERROR(nn::SGD({{"x", x}, {"y", x}}), "SGD: parameters x and y are the same tensor, expected it once");
   CHECK_ERROR(nn::SGD({{"x", ones({1})}}), "SGD: parameter x is no leaf that requires a gradient");
 }
 

@@ -73,6 +73,11 @@ TEST_CASE("scaled_dot_product_attention: first and second derivatives") {
   CHECK_MESSAGE(second.ok, second.text());
 }
 
+TEST_CASE("scaled_dot_product_attention: without any key the result is 0") {
+  const Tensor o = scaled_dot_product_attention(ones({2, 4}), zeros({0, 4}), zeros({0, 3}));
+  CHECK(o.to_vector<float>() == std::vector<float>(6, 0.0F));
+}
+
 TEST_CASE("scaled_dot_product_attention: errors name the argument and what came") {
   const Inputs in;
   CHECK_ERROR(scaled_dot_product_attention(in.q, in.v, in.v),
@@ -84,4 +89,8 @@ TEST_CASE("scaled_dot_product_attention: errors name the argument and what came"
               "[2, 3, 5]");
   CHECK_ERROR(scaled_dot_product_attention(in.q, in.k, in.v, zeros({3, 5}, {DType::i64, Device::cpu()})),
               "scaled_dot_product_attention: mask has dtype i64, expected bool or a floating-point dtype");
+  AttentionOptions options;
+  options.scale = std::numeric_limits<double>::quiet_NaN();
+  CHECK_ERROR(scaled_dot_product_attention(in.q, in.k, in.v, Tensor(), options),
+              "scaled_dot_product_attention: scale is nan, expected a finite number");
 }

@@ -66,6 +66,11 @@ TEST_CASE("arange: bad ranges are refused") {
   CHECK_ERROR(arange(0, 1, 0.25), "arange: step is 0.25, expected a whole number that i64 holds");
   CHECK_ERROR(arange(0, std::numeric_limits<double>::infinity()),
               "arange: the range is 0 to inf, expected finite bounds");
+  const TensorOptions i32{DType::i32, Device::cpu()};
+  CHECK(arange(0, 2.5e9, 1.5e9, i32).to_vector<double>() == std::vector<double>{0, 1.5e9});
+  CHECK_ERROR(arange(0, 4e9, 1.5e9, i32),
+              "arange: the last element is 3000000000, expected a whole number that i32 holds");
+  CHECK_ERROR(arange(0, 70000, 1, {DType::f16, Device::cpu()}), "arange: the range 0 to 69999 leaves the range of f16");
 }
 
 TEST_CASE("eye: ones on the diagonal") {

@@ -143,6 +143,11 @@ TEST_CASE("multinomial: errors, and no number is used up") {
   CHECK_ERROR(multinomial(from_vector<float>({1}), -1, generator), "multinomial: count is -1, expected 0 or more");
   CHECK_ERROR(multinomial(empty({2, 0}), 1, generator),
               "multinomial: weights has shape [2, 0], expected at least one choice");
+  CHECK_ERROR(multinomial(from_vector<double>({1e308, 1e308}), 1, generator),
+              "multinomial: weights has sum inf in row 0, expected a finite sum");
+  CHECK_ERROR(multinomial(ones({4, 2}), int64_t{1} << 61, generator),
+              "multinomial: count is 2305843009213693952 for weights of shape [4, 2], expected a result that fits in "
+              "memory");
   CHECK_ERROR(multinomial(Tensor(), 1, generator), "multinomial: weights is undefined");
   CHECK(generator.state().offset == 0);
 }

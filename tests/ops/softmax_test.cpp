@@ -125,5 +125,7 @@ TEST_CASE("softmax, cross_entropy: errors name the function, the argument and wh
               "cross_entropy: target is 3 at [1], expected 0 <= index < 3 or ignore_index = -100");
   CHECK_ERROR(cross_entropy(logits, from_vector<int64_t>({0})),
               "cross_entropy: target has shape [1], expected logits' shape without C = [2]");
+  CHECK_ERROR(cross_entropy(zeros({2, 0}), from_vector<int64_t>({-100, -100})),
+              "cross_entropy: logits has shape [2, 0], expected at least one class");
   CHECK_ERROR(cross_entropy(logits, zeros({2})), "cross_entropy: target has dtype f32, expected i64 or i32");
 }

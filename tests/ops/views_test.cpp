@@ -220,6 +220,19 @@ TEST_CASE("broadcast_together: the error names the function") {
   CHECK_ERROR(broadcast_together("mul", a, Tensor()), "mul: b is undefined, expected a tensor");
 }
 
+TEST_CASE("expand: more elements than int64_t holds are refused") {
+  const int64_t large = int64_t{1} << 40;
+  CHECK_ERROR(expand(ones({1}), {large, large}),
+              "expand: the shape [1099511627776, 1099511627776] has more elements than int64_t holds");
+}
+
+TEST_CASE("flatten: rank 0 checks its arguments too") {
+  CHECK(flatten(scalar(2), 0, -1).shape() == Shape{1});
+  CHECK(flatten(scalar(2), -1, 0).shape() == Shape{1});
+  CHECK_ERROR(flatten(scalar(2), 1, -1), "flatten: first is 1, expected 0 or -1 for rank 0");
+  CHECK_ERROR(flatten(scalar(2), 0, 3), "flatten: last is 3, expected 0 or -1 for rank 0");
+}
+
 TEST_CASE("sum_to: the adjoint of expand") {
   const Tensor x = counted({2, 3});
   CHECK(sum_to(x, {2, 3}).is_same(x));

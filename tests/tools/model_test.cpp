@@ -81,4 +81,32 @@ TEST_SUITE("command") {
     CHECK(contains(result.err, "'kind' is 'operator', expected 'model'"));
     CHECK_FALSE(fs::exists(folder / "out"));
   }
+
+  TEST_CASE("model: a wrong type in config.json and a broken reference are told before anything is written") {
+    if (gold().empty()) {
+      return;
+    }
+    const TemporaryFolder folder;
+    const fs::path copy = folder / "case";
+    fs::create_directory(copy);
+    for (const auto& entry : fs::directory_iterator(gold() / "model_packed")) {
+      test::write_bytes(copy / entry.path().filename(), test::read_bytes(entry.path()));
+    }
+    const auto check_refused = [&](const std::string& words) {
+      const auto result = run_program({"model", copy.string(), "--check", "--out", (folder / "out").string()});
+      CAPTURE(result.err);
+      CHECK(result.exit_code == 2);
+      CHECK(result.error_lines() == 1);
+      CHECK(contains(result.err, words));
+      CHECK_FALSE(fs::exists(folder / "out"));
+    };
+    const std::string config = test::read_bytes(copy / "config.json");
+    auto changed = nlohmann::json::parse(config);
+    changed["varlen"] = "yes";
+    test::write_bytes(copy / "config.json", changed.dump());
+    check_refused("config.json: 'varlen' is \"yes\", expected true or false");
+    test::write_bytes(copy / "config.json", config);
+    test::write_bytes(copy / "loss.npy", "broken");
+    check_refused("loss.npy");
+  }
 }

@@ -142,10 +142,59 @@ TEST_SUITE("command") {
     CHECK(resume({"--seed", "5"}).exit_code == 2);
     CHECK(resume({"--config", place.path("small.json")}).exit_code == 2);
     test::write_bytes(place.path("text"), std::string(500, 'x'));
+    const auto task = resume({"--task", "stack"});
+    CHECK(task.exit_code == 2);
+    CHECK(contains(task.err, "--task is stack, the run was begun with --text"));
     const auto other_text = resume({});
     CHECK(other_text.exit_code == 2);
     CHECK(contains(other_text.err, "other data"));
     CHECK(test::read_bytes(place.path("run") + "/checkpoint.safetensors") == before);
+  }
+
+  TEST_CASE("train: resuming with an edited train.json or metrics.jsonl changes nothing") {
+    if (test::program_path().empty()) {
+      return;
+    }
+    const Workplace place;
+    REQUIRE(run_program(place.train("run", {"--steps", "2"})).exit_code == 0);
+    const std::string path = place.path("run") + "/train.json";
+    const std::string options = test::read_bytes(path);
+    const auto check_refused = [&](const std::string& words) {
+      const auto result = run_program({"train", "--out", place.path("run"), "--resume", "--steps", "4"});
+      CAPTURE(result.err);
+      CHECK(result.exit_code == 2);
+      CHECK(contains(result.err, words));
+    };
+    for (const auto& [key, value, words] :
+         {std::tuple("batch", nlohmann::json(0), "train.json: 'batch' is 0, expected an integer of 1 or more"),
+          std::tuple("seq_len", nlohmann::json(2.5), "train.json: 'seq_len' is 2.5, expected an integer"),
+          std::tuple("schedule", nlohmann::json("linear"), "train.json: 'schedule' is 'linear', expected constant")}) {
+      auto changed = nlohmann::json::parse(options);
+      changed[key] = value;
+      test::write_bytes(path, changed.dump());
+      check_refused(words);
+    }
+    test::write_bytes(path, options);
+    test::write_bytes(place.path("run") + "/metrics.jsonl", "[1]\n");
+    check_refused("no record of a step");
+    CHECK(test::read_bytes(path) == options);
+  }
+
+  TEST_CASE("train: a new run in a folder removes its own temporary files only, and keeps the model until it saves") {
+    if (test::program_path().empty()) {
+      return;
+    }
+    const Workplace place;
+    const fs::path run = place.path("run");
+    fs::create_directory(run);
+    test::write_bytes(run / "model.safetensors", "old");
+    test::write_bytes(run / "model.safetensors.12.partial", "");
+    test::write_bytes(run / "thesis.partial", "mine");
+    const auto result = run_program(place.train("run", {"--steps", "20", "--lr", "1e30", "--warmup-steps", "0"}));
+    CHECK(result.exit_code == 1);
+    CHECK(test::read_bytes(run / "model.safetensors") == "old");
+    CHECK_FALSE(fs::exists(run / "model.safetensors.12.partial"));
+    CHECK(test::read_bytes(run / "thesis.partial") == "mine");
   }
 
   TEST_CASE("train: wrong input leaves no folder behind") {

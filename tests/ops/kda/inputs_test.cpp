@@ -91,6 +91,14 @@ TEST_CASE("kda: gates") {
   CHECK_ERROR(kda::chunk(plain, options), "kda::chunk: lower_bound is 0, expected a finite number below 0");
   options.lower_bound = std::numeric_limits<double>::quiet_NaN();
   CHECK_ERROR(kda::chunk(plain, options), "kda::chunk: lower_bound is nan, expected a finite number below 0");
+  options.gate = static_cast<kda::Gate>(7);
+  kda::Inputs nothing;
+  nothing.q = zeros({2, 0, 2, 8});
+  nothing.k = zeros({2, 0, 2, 8});
+  nothing.v = zeros({2, 0, 4, 5});
+  nothing.g = zeros({2, 0, 4, 8});
+  nothing.beta = zeros({2, 0, 4});
+  CHECK_ERROR(kda::chunk(nothing, options), "kda::chunk: gate is 7, expected none, standard or lower_bound");
   CHECK_ERROR(kda::apply_gate(kda::Gate::standard, plain.g, Tensor(), Tensor(), -5.0),
               "kda::apply_gate: A_log is missing, expected a tensor [HV] for the standard gate");
 }
