@@ -104,6 +104,7 @@ std::vector<Tensor> checkpoint(const Body& function, std::span<const Tensor> inp
     sources.push_back(std::move(captured));
   }
   std::vector<Tensor> outputs;
+  outputs.reserve(results.size());
   for (const Tensor& result : results) {
     outputs.push_back(result.detach());
   }
@@ -111,6 +112,7 @@ std::vector<Tensor> checkpoint(const Body& function, std::span<const Tensor> inp
   forget(std::move(nodes));
 
   std::vector<Saved> saved;
+  saved.reserve(inputs.size());
   for (const Tensor& input : inputs) {
     saved.emplace_back(input);
   }
@@ -138,6 +140,7 @@ std::vector<Tensor> checkpoint(const Body& function, std::span<const Tensor> inp
                }
                std::vector<Edge> targets = wanted_edges(again, c, 0);
                std::vector<Tensor> parameters;
+        parameters.reserve(captured.size());
                for (const Saved& leaf : captured) {
                  parameters.push_back(leaf.get());
                }
