@@ -140,7 +140,7 @@ std::vector<Tensor> checkpoint(const Body& function, std::span<const Tensor> inp
                }
                std::vector<Edge> targets = wanted_edges(again, c, 0);
                std::vector<Tensor> parameters;
-        parameters.reserve(captured.size());
+               parameters.reserve(captured.size());
                for (const Saved& leaf : captured) {
                  parameters.push_back(leaf.get());
                }
