@@ -1,5 +1,6 @@
 #include "autograd/checkpoint.h"
 
+#include "autograd/alias.h"
 #include "autograd/backward.h"
 #include "autograd/grad_mode.h"
 #include "autograd/graph_walk.h"
@@ -22,13 +23,11 @@ std::vector<Tensor> as_leaves(std::span<const Tensor> inputs) {
   return leaves;
 }
 
-// The inputs behind a recorded identity: gradients can be taken there, and differentiated further.
 std::vector<Tensor> as_aliases(std::span<const Tensor> inputs) {
   std::vector<Tensor> aliases;
+  aliases.reserve(inputs.size());
   for (const Tensor& input : inputs) {
-    aliases.push_back(input.defined() ? record("alias", input.detach(), {input},
-                                               [](const RuleContext& c) { return Gradients{c.grad(0)}; })
-                                      : Tensor());
+    aliases.push_back(alias(input));
   }
   return aliases;
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "backends/elementwise_kinds.h"
+#include "backends/kda.h"
 #include "core/generator.h"
 #include "core/tensor.h"
 
@@ -90,6 +91,16 @@ class Backend {
   /// Gradients of causal_conv1d with respect to x and weight; either result may be undefined (not wanted).
   virtual void causal_conv1d_backward(const Tensor& x, const Tensor& weight, const Tensor& starts, const Tensor& dy,
                                       const Tensor& dx, const Tensor& dweight) const = 0;
+
+  // Kimi Delta Attention, fused (backends/kda.h).
+  virtual void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
+                           const kda::KernelOutputs& outputs) const = 0;
+  virtual void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
+                            const kda::KernelUpstream& upstream, const kda::KernelGradients& gradients) const = 0;
+  /// B = N sequences of T = m tokens each; `problem.sequences` and `inputs.initial_state` are not looked at. The slots
+  /// are in range, and no two sequences share one.
+  virtual void kda_decode(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
+                          const kda::KernelDecode& decode) const = 0;
 
   // Random numbers: element i of `out` is a function of (seed, offset + i) alone; see core/generator.h.
   /// Uniform in [0, 1).

@@ -38,6 +38,12 @@ class CpuBackend final : public Backend {
                      const Tensor& out) const override;
   void causal_conv1d_backward(const Tensor& x, const Tensor& weight, const Tensor& starts, const Tensor& dy,
                               const Tensor& dx, const Tensor& dweight) const override;
+  void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
+                   const kda::KernelOutputs& outputs) const override;
+  void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
+                    const kda::KernelUpstream& upstream, const kda::KernelGradients& gradients) const override;
+  void kda_decode(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
+                  const kda::KernelDecode& decode) const override;
   void uniform(PhiloxState state, const Tensor& out) const override;
   void normal(PhiloxState state, const Tensor& out) const override;
   void random_integers(PhiloxState state, int64_t low, int64_t high, const Tensor& out) const override;

@@ -37,31 +37,82 @@ void check_kind(std::string_view function, std::string_view name, const Tensor& 
   check(x.device() == like.device(), function, "{} is on {}, expected {} as q", name, x.device(), like.device());
 }
 
-void check_options(std::string_view function, const Inputs& in, const Options& options) {
+/// A_log and dt_bias against the gate.
+void check_gate_parameters(std::string_view function, const Inputs& in, Gate gate) {
+  if (gate == Gate::none) {
+    check(!in.A_log.defined(), function, "A_log is given and the gate is none, expected no A_log");
+    check(!in.dt_bias.defined(), function, "dt_bias is given and the gate is none, expected no dt_bias");
+  }
+  if (gate == Gate::standard) {
+    check(in.A_log.defined(), function, "A_log is missing, expected a tensor [HV] for the standard gate");
+  }
+}
+
+/// Where each row is cut: a segment begins at every id that differs from the one before. Every row has at least one.
+std::vector<Sequence> segments_of(std::string_view function, const Inputs& in, int64_t B, int64_t T) {
+  check(!in.cu_seqlens.defined(), function, "segment_ids and cu_seqlens are both given, expected at most one of them");
+  const Tensor& ids = in.segment_ids;
+  check(ids.dtype() == DType::i64 || ids.dtype() == DType::i32, function,
+        "segment_ids has dtype {}, expected i64 or i32", ids.dtype());
+  check_shape(function, "segment_ids", ids, "[B, T]", {B, T});
+  check(ids.device() == in.q.device(), function, "segment_ids is on {}, expected {} as q", ids.device(), in.q.device());
+  const std::vector<int64_t> id = to(ids, Device::cpu()).to_vector<int64_t>();
+  std::vector<Sequence> sequences;
+  for (int64_t b = 0; b < B; ++b) {
+    sequences.push_back({.row = b, .begin = 0, .end = T, .state_in = b});
+    for (int64_t t = 1; t < T; ++t) {
+      const auto at = static_cast<size_t>(b * T + t);
+      if (id[at] != id[at - 1]) {
+        sequences.back().end = t;
+        sequences.push_back({.row = b, .begin = t, .end = T});
+      }
+    }
+    sequences.back().state_out = b;
+  }
+  return sequences;
+}
+
+/// One sequence per batch row, or per entry of cu_seqlens.
+std::vector<Sequence> sequences_of(const Problem& p) {
+  std::vector<Sequence> sequences;
+  for (int64_t n = 0; n < p.N; ++n) {
+    const auto i = static_cast<size_t>(n);
+    sequences.push_back({.row = p.varlen ? 0 : n,
+                         .begin = p.varlen ? p.bounds[i] : 0,
+                         .end = p.varlen ? p.bounds[i + 1] : p.T,
+                         .state_in = n,
+                         .state_out = n});
+  }
+  return sequences;
+}
+
+}  // namespace
+
+void check_options(std::string_view function, const Options& options) {
   check(options.chunk_size == 16 || options.chunk_size == 32 || options.chunk_size == 64, function,
         "chunk_size is {}, expected 16, 32 or 64", options.chunk_size);
   check(!options.scale || std::isfinite(*options.scale), function, "scale is {}, expected a finite number",
         options.scale.value_or(0.0));
   check(!options.allow_neg_eigval || options.use_beta_sigmoid, function,
         "allow_neg_eigval is true and use_beta_sigmoid false, expected both true (beta as given may reach 2 anyway)");
+  check(!std::isnan(options.lower_bound), function, "lower_bound is nan, expected a finite number below 0");
   switch (options.gate) {
     case Gate::none:
-      check(!in.A_log.defined(), function, "A_log is given and the gate is none, expected no A_log");
-      check(!in.dt_bias.defined(), function, "dt_bias is given and the gate is none, expected no dt_bias");
       break;
     case Gate::standard:
-      check(in.A_log.defined(), function, "A_log is missing, expected a tensor [HV] for the standard gate");
+      check(!options.safe_gate, function,
+            "safe_gate is true and the gate standard, which has no lower bound, expected the lower-bound gate or none");
       break;
     case Gate::lower_bound:
       check(std::isfinite(options.lower_bound) && options.lower_bound < 0.0, function,
             "lower_bound is {}, expected a finite number below 0", options.lower_bound);
+      check(!options.safe_gate || options.lower_bound >= -5.0, function,
+            "lower_bound is {} and safe_gate true, expected a lower_bound in [-5, 0)", options.lower_bound);
       break;
     default:
       fail(function, "gate is {}, expected none, standard or lower_bound", static_cast<int>(options.gate));
   }
 }
-
-}  // namespace
 
 Problem check_inputs(std::string_view function, const Inputs& in, const Options& options) {
   check_present(function, "q", in.q, "[B, T, H, K]");
@@ -69,7 +120,8 @@ Problem check_inputs(std::string_view function, const Inputs& in, const Options&
   check_present(function, "v", in.v, "[B, T, HV, V]");
   check_present(function, "g", in.g, "[B, T, HV, K]");
   check_present(function, "beta", in.beta, "[B, T, HV]");
-  check_options(function, in, options);
+  check_options(function, options);
+  check_gate_parameters(function, in, options.gate);
 
   check_rank(function, "q", in.q, 4, "[B, T, H, K]");
   check_rank(function, "v", in.v, 4, "[B, T, HV, V]");
@@ -105,6 +157,8 @@ Problem check_inputs(std::string_view function, const Inputs& in, const Options&
   p.varlen = in.cu_seqlens.defined();
   p.bounds = p.varlen ? checked_cu_seqlens(function, in.cu_seqlens, p.B, p.T) : std::vector<int64_t>{0, p.T};
   p.N = p.varlen ? static_cast<int64_t>(p.bounds.size()) - 1 : p.B;
+  p.segmented = in.segment_ids.defined();
+  p.sequences = p.segmented ? segments_of(function, in, p.B, p.T) : sequences_of(p);
   if (in.initial_state.defined()) {
     if (options.state_v_first) {
       check_shape(function, "initial_state", in.initial_state, "[N, HV, V, K]", {p.N, p.HV, p.V, p.K});
@@ -116,6 +170,46 @@ Problem check_inputs(std::string_view function, const Inputs& in, const Options&
   p.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(p.K)));
   p.compute_dtype = in.q.dtype() == DType::f64 ? DType::f64 : DType::f32;
   return p;
+}
+
+KernelProblem kernel_problem(const Problem& p, const Options& options, Form form) {
+  KernelProblem k;
+  k.B = p.B;
+  k.T = p.T;
+  k.H = p.H;
+  k.HV = p.HV;
+  k.K = p.K;
+  k.V = p.V;
+  k.N = p.N;
+  k.sequences = p.sequences;
+  k.form = form;
+  k.scale = p.scale;
+  k.gate = options.gate;
+  k.lower_bound = options.lower_bound;
+  k.l2norm = options.use_qk_l2norm;
+  k.beta_sigmoid = options.use_beta_sigmoid;
+  k.beta_factor = options.allow_neg_eigval ? 2.0 : 1.0;
+  k.safe_gate = options.safe_gate;
+  k.state_v_first = options.state_v_first;
+  k.chunk_size = options.chunk_size;
+  k.compute_dtype = p.compute_dtype;
+  return k;
+}
+
+int64_t count_blocks(const std::vector<Sequence>& sequences, int64_t steps) {
+  int64_t count = 0;
+  for (const Sequence& sequence : sequences) {
+    count += (sequence.length() + steps - 1) / steps;
+  }
+  return count;
+}
+
+Shape h_shape(const Problem& p, const Options& options) {
+  const bool rows = !p.varlen && !p.segmented;
+  const int64_t chunks =
+      rows ? (p.T + options.chunk_size - 1) / options.chunk_size : count_blocks(p.sequences, options.chunk_size);
+  return options.state_v_first ? Shape{rows ? p.B : 1, chunks, p.HV, p.V, p.K}
+                               : Shape{rows ? p.B : 1, chunks, p.HV, p.K, p.V};
 }
 
 namespace {
@@ -166,6 +260,9 @@ Output finish_empty(const Problem& p, const Inputs& in, const Options& options) 
     const Shape shape = options.state_v_first ? Shape{p.N, p.HV, p.V, p.K} : Shape{p.N, p.HV, p.K, p.V};
     out.final_state =
         in.initial_state.defined() ? clone(in.initial_state) : zeros(shape, {p.compute_dtype, in.q.device()});
+  }
+  if (options.output_h) {
+    out.h = zeros(h_shape(p, options), {p.compute_dtype, in.q.device()});
   }
   return out;
 }

@@ -19,14 +19,28 @@ struct Problem {
   int64_t V = 0;
   int64_t N = 0;                // states: sequences with cu_seqlens, else B
   bool varlen = false;          // cu_seqlens was given
+  bool segmented = false;       // segment_ids was given
   std::vector<int64_t> bounds;  // sequence n is [bounds[n], bounds[n + 1]); {0, T} without cu_seqlens
+  /// All tokens that share a state, row after row; empty sequences included.
+  std::vector<Sequence> sequences;
   double scale = 1.0;
   DType compute_dtype = DType::f32;  // f64 for f64 inputs, else f32
 };
 
+/// Checks the ranges and combinations of the options alone. Throws Error as check_inputs.
+void check_options(std::string_view function, const Options& options);
+
 /// Checks rank, shape, dtype and device of every argument, and the ranges and combinations of the options. Throws Error
 /// that starts with `function` and names the argument, what was expected and what came.
 Problem check_inputs(std::string_view function, const Inputs& inputs, const Options& options);
+
+/// What the fused kernels take of a checked call.
+KernelProblem kernel_problem(const Problem& problem, const Options& options, Form form);
+
+/// The number of blocks of `steps` tokens over all sequences.
+int64_t count_blocks(const std::vector<Sequence>& sequences, int64_t steps);
+/// The shape of Output::h.
+Shape h_shape(const Problem& problem, const Options& options);
 
 /// The operands of the recurrence: after the norm, the gate and the sigmoid, in compute_dtype.
 struct Operands {

@@ -7,16 +7,12 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
+#include "backends/kda.h"
 #include "core/tensor.h"
 
 namespace deltatape::kda {
-
-enum class Gate : uint8_t {
-  none,         // g is the log decay itself, g <= 0
-  standard,     // g is a logit: log decay -exp(A_log) softplus(g + dt_bias)
-  lower_bound,  // g is a logit: log decay lower_bound sigmoid(exp(A_log) (g + dt_bias)); without A_log exp(A_log) = 1
-};
 
 /// The tensors of one call. Floating-point tensors share one dtype, except A_log, dt_bias and initial_state, which may
 /// be f32 beside 16-bit ones.
@@ -30,6 +26,8 @@ struct Inputs {
   Tensor dt_bias;        // [HV*K], optional, with a gate
   Tensor initial_state;  // [N,HV,K,V] ([N,HV,V,K] with state_v_first), optional: zeros
   Tensor cu_seqlens;     // i64 or i32 [N+1], optional: B = 1, sequence n is cu_seqlens[n] .. cu_seqlens[n+1]
+  Tensor segment_ids;    // i64 or i32 [B,T], optional, not with cu_seqlens: a segment starts wherever adjacent ids of a
+                         // row differ. N = B: the initial state is the first segment's, the final state the last one's
 };
 
 struct Options {
@@ -39,15 +37,24 @@ struct Options {
   bool use_qk_l2norm = false;     // q and k become x / sqrt(x.x + 1e-6)
   bool use_beta_sigmoid = false;  // beta is a logit
   bool allow_neg_eigval = false;  // beta = 2 sigmoid(logit); needs use_beta_sigmoid
+  bool safe_gate = false;  // log decays are expected in [-5, 0]: permits a faster form of the decay inside 16 rows.
+                           // With Gate::lower_bound lower_bound must be in [-5, 0); a given g is looked at, block
+                           // by block, and where it is outside, the general form runs
   bool output_final_state = false;
-  bool state_v_first = false;  // states are [N,HV,V,K]
-  int64_t chunk_size = 64;     // 16, 32 or 64; changes results by rounding only
+  bool output_h = false;            // the state before every chunk of chunk_size tokens
+  bool save_intermediates = false;  // fused kernels: keep a state every 64 tokens for backward, or compute them again
+  bool state_v_first = false;       // states are [N,HV,V,K]
+  int64_t chunk_size = 64;          // 16, 32 or 64; changes results by rounding only, and the number of states in h
 };
 
-/// `final_state` is undefined unless asked for.
+/// `final_state` and `h` are undefined unless asked for.
 struct Output {
   Tensor o;            // [B,T,HV,V]
   Tensor final_state;  // as initial_state; N = B without cu_seqlens
+  Tensor h;            // [B,NT,HV,K,V] ([..,V,K] with state_v_first), NT = ceil(T / chunk_size); with cu_seqlens or
+                       // segment_ids [1,NT,HV,K,V], the chunks of all sequences (rows) one after another. In the dtype
+                       // that is computed in; carries no gradient
+  std::string_view kernel;  // what ran: the name of the implementation, or of the one that it fell back to
 };
 
 }  // namespace deltatape::kda

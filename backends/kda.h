@@ -1,0 +1,104 @@
+// What the fused KDA kernels of a backend take: plain sizes, options and buffers. docs/kda.md has the operator.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace deltatape::kda {
+
+enum class Gate : uint8_t {
+  none,         // g is the log decay itself, g <= 0
+  standard,     // g is a logit: log decay -exp(A_log) softplus(g + dt_bias)
+  lower_bound,  // g is a logit: log decay lower_bound sigmoid(exp(A_log) (g + dt_bias)); without A_log exp(A_log) = 1
+};
+
+/// Tokens that share one state: [begin, end) of batch row `row`.
+struct Sequence {
+  int64_t row = 0;
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t state_in = -1;   // which initial state it starts from; -1: zeros
+  int64_t state_out = -1;  // which final state it ends in; -1: nobody asked for it
+  [[nodiscard]] int64_t length() const { return end - begin; }
+};
+
+/// Which of the two fused kernels runs.
+enum class Form : uint8_t { recurrent, chunk };
+
+/// The distance in tokens between states that forward may keep for backward.
+inline constexpr int64_t kCheckpointSteps = 64;
+
+/// Sizes and options of a call that passed the checks.
+struct KernelProblem {
+  int64_t B = 0;
+  int64_t T = 0;
+  int64_t H = 0;   // heads of q and k
+  int64_t HV = 0;  // heads of v, g, beta and the states
+  int64_t K = 0;
+  int64_t V = 0;
+  int64_t N = 0;  // states in initial_state and final_state
+  std::vector<Sequence> sequences;
+  Form form = Form::chunk;
+  double scale = 1.0;
+  Gate gate = Gate::none;
+  double lower_bound = -5.0;
+  bool l2norm = false;
+  bool beta_sigmoid = false;
+  double beta_factor = 1.0;  // of the sigmoid: 2 with negative eigenvalues
+  bool safe_gate = false;    // tiles of 16 rows whose log decay lies in [-5, 0] may be centred
+  bool state_v_first = false;
+  int64_t chunk_size = 64;           // between the states in `h`
+  DType compute_dtype = DType::f32;  // f64 or f32
+};
+
+/// The tensors of a call, all dense and row-major. Floating-point tensors have any floating dtype.
+struct KernelInputs {
+  Tensor q;              // [B,T,H,K]
+  Tensor k;              // [B,T,H,K]
+  Tensor v;              // [B,T,HV,V]
+  Tensor g;              // [B,T,HV,K]
+  Tensor beta;           // [B,T,HV]
+  Tensor A_log;          // [HV] or undefined
+  Tensor dt_bias;        // [HV*K] or undefined
+  Tensor initial_state;  // [N,HV,K,V] ([N,HV,V,K] with state_v_first) or undefined
+};
+
+/// Results of forward; all but `o` may be undefined (not wanted).
+struct KernelOutputs {
+  Tensor o;            // [B,T,HV,V]
+  Tensor final_state;  // as initial_state
+  Tensor h;            // [chunks,HV,K,V] ([..,V,K]), states before the chunks of sequence 0, 1, ..; compute_dtype
+  Tensor checkpoints;  // [blocks,HV,K,V], states before every kCheckpointSteps tokens, likewise; compute_dtype
+};
+
+/// What backward is given besides the inputs.
+struct KernelUpstream {
+  Tensor d_o;            // [B,T,HV,V] or undefined: zeros
+  Tensor d_final_state;  // as final_state or undefined: zeros
+  Tensor checkpoints;    // of forward, or undefined: they are computed again
+};
+
+/// Gradients of the inputs, each like its input; any may be undefined (not wanted). dA_log and ddt_bias are sums over
+/// all tokens in a fixed order.
+struct KernelGradients {
+  Tensor dq;
+  Tensor dk;
+  Tensor dv;
+  Tensor dg;
+  Tensor dbeta;
+  Tensor dA_log;
+  Tensor ddt_bias;
+  Tensor d_initial_state;
+};
+
+/// One step, or a few, on a pool of states in place.
+struct KernelDecode {
+  Tensor pool;                      // [P,HV,K,V] ([P,HV,V,K]), compute dtype
+  std::vector<int64_t> first_slot;  // [N], the state that a sequence starts from; negative: padding, no token is read
+  std::vector<int64_t> slots;       // [N,m], where token j leaves its state; negative: the token is padding
+  Tensor o;                         // [N,m,HV,V], zeros at padding
+};
+
+}  // namespace deltatape::kda
