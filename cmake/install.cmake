@@ -19,5 +19,5 @@ install(EXPORT deltatape NAMESPACE deltatape:: FILE deltatapeTargets.cmake DESTI
 configure_package_config_file(cmake/deltatapeConfig.cmake.in deltatapeConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(deltatapeConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/deltatapeConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/deltatapeConfigVersion.cmake
-              cmake/openblas.cmake
+              cmake/openblas.cmake cmake/libzip.cmake
         DESTINATION ${package_dir})

@@ -11,7 +11,7 @@
 namespace deltatape::io {
 
 FileReader::FileReader(std::string_view function, const std::filesystem::path& path)
-    : function_(function), path_(path) {
+    : ByteReader(function, path.string()) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   check(std::filesystem::exists(status), function, "{} does not exist, expected a file", path.string());
@@ -19,29 +19,12 @@ FileReader::FileReader(std::string_view function, const std::filesystem::path& p
         std::filesystem::is_directory(status) ? "a folder" : "a special file");
   file_.reset(std::fopen(path.c_str(), "rb"));
   check(file_ != nullptr, function, "{} cannot be read: {}", path.string(), std::strerror(errno));
-  size_ = static_cast<int64_t>(std::filesystem::file_size(path, error));
+  set_size(static_cast<int64_t>(std::filesystem::file_size(path, error)));
   check(!error, function, "{} cannot be read: {}", path.string(), error.message());
 }
 
-void FileReader::read(void* to, int64_t bytes, std::string_view what) {
-  check(bytes <= remaining(), function_, "{} ends after {} bytes, expected {} bytes of {} from byte {}", path_.string(),
-        size_, bytes, what, position_);
-  if (bytes == 0) {
-    return;
-  }
-  const size_t count = std::fread(to, 1, static_cast<size_t>(bytes), file_.get());
-  check(static_cast<int64_t>(count) == bytes, function_, "{}: reading {} bytes of {} gave {}", path_.string(), bytes,
-        what, count);
-  position_ += bytes;
-}
-
-std::string FileReader::read_string(int64_t bytes, std::string_view what) {
-  std::string text;
-  if (bytes <= remaining()) {
-    text.resize(static_cast<size_t>(bytes));
-  }
-  read(text.data(), bytes, what);
-  return text;
+int64_t FileReader::read_bytes(void* to, int64_t bytes) {
+  return static_cast<int64_t>(std::fread(to, 1, static_cast<size_t>(bytes), file_.get()));
 }
 
 std::string read_file(std::string_view function, const std::filesystem::path& path) {

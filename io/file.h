@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "io/byte_reader.h"
+
 namespace deltatape::io {
 
 struct CloseFile {
@@ -16,25 +18,15 @@ struct CloseFile {
 using FileHandle = std::unique_ptr<std::FILE, CloseFile>;
 
 /// A regular file opened for reading from front to back.
-class FileReader {
+class FileReader : public ByteReader {
  public:
   /// Throws Error that names `function` and the path when it is missing, not a regular file, or not readable.
   FileReader(std::string_view function, const std::filesystem::path& path);
 
-  [[nodiscard]] int64_t size() const { return size_; }
-  /// Bytes between the reading position and the end.
-  [[nodiscard]] int64_t remaining() const { return size_ - position_; }
-  /// Copies the next `bytes` bytes to `to`. Throws Error, which says that `what` was expected, when there are fewer.
-  void read(void* to, int64_t bytes, std::string_view what);
-  /// As read, into a string. Nothing is allocated when the file has fewer bytes.
-  std::string read_string(int64_t bytes, std::string_view what);
-
  private:
-  std::string function_;
-  std::filesystem::path path_;
+  int64_t read_bytes(void* to, int64_t bytes) override;
+
   FileHandle file_;
-  int64_t size_ = 0;
-  int64_t position_ = 0;
 };
 
 /// The bytes of a file. Errors as FileReader.

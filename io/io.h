@@ -3,5 +3,6 @@
 
 #include "io/checkpoint.h"
 #include "io/npy.h"
+#include "io/npz.h"
 #include "io/safetensors.h"
 #include "io/text.h"

@@ -3,11 +3,13 @@
 #include <array>
 #include <bit>
 #include <charconv>
+#include <cstring>
 #include <optional>
 #include <vector>
 
 #include "io/elements.h"
 #include "io/file.h"
+#include "io/npy_bytes.h"
 
 namespace deltatape::io {
 namespace {
@@ -27,7 +29,7 @@ struct NpyHeader {
 // The header is a Python dict literal with the keys descr, fortran_order and shape. This reads that and nothing else.
 class HeaderParser {
  public:
-  HeaderParser(std::string_view text, const std::string& file) : rest_(text), file_(file) {}
+  HeaderParser(std::string text, const std::string& file) : text_(std::move(text)), rest_(text_), file_(file) {}
 
   NpyHeader parse() {
     NpyHeader header;
@@ -130,6 +132,7 @@ class HeaderParser {
     return text;
   }
 
+  std::string text_;
   std::string_view rest_;
   const std::string& file_;
 };
@@ -180,7 +183,8 @@ void widen(const ElementType& type, const std::string& bytes, int64_t* to) {
   return widen_as<int16_t>(bytes, to);
 }
 
-std::string read_header(FileReader& reader, const std::string& file) {
+std::string read_header(ByteReader& reader) {
+  const std::string& file = reader.name();
   const std::string magic = reader.read_string(8, "magic number and version");
   check(std::string_view(magic).substr(0, 6) == kMagic, kLoad,
         "{} does not start with NPY's magic number, expected a .npy file", file);
@@ -219,17 +223,18 @@ std::optional<std::string_view> descr_of(DType dtype) {
   return std::nullopt;
 }
 
-}  // namespace
+NpyHeader parse_header(ByteReader& reader) { return HeaderParser(read_header(reader), reader.name()).parse(); }
 
-Tensor load_npy(const std::filesystem::path& path) {
-  const std::string file = path.string();
-  FileReader reader(kLoad, path);
-  const NpyHeader header = HeaderParser(read_header(reader, file), file).parse();
-  const ElementType type = element_type(header.descr, file);
-  const int64_t bytes = checked_bytes(kLoad, file, header.shape, type.bytes);
+void check_data(const ByteReader& reader, const NpyHeader& header, int64_t bytes) {
+  check(bytes == reader.remaining(), kLoad, "{} has {} bytes of data, expected {} for shape {} of {}", reader.name(),
+        reader.remaining(), bytes, Shape(header.shape), header.descr);
+}
+
+Tensor read_elements(ByteReader& reader, const NpyHeader& header) {
+  const ElementType type = element_type(header.descr, reader.name());
+  const int64_t bytes = checked_bytes(kLoad, reader.name(), header.shape, type.bytes);
+  check_data(reader, header, bytes);
   const Shape shape(header.shape);
-  check(bytes == reader.remaining(), kLoad, "{} has {} bytes of data, expected {} for shape {} of {}", file,
-        reader.remaining(), bytes, shape, header.descr);
 
   Tensor out = empty(shape, type.dtype);
   const bool column_major = header.fortran_order && shape.rank() > 1;
@@ -248,16 +253,81 @@ Tensor load_npy(const std::filesystem::path& path) {
   return out;
 }
 
-void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
-  const Tensor dense = dense_on_host("save_npy", tensor);
-  const auto descr = descr_of(dense.dtype());
-  check(descr.has_value(), "save_npy",
-        "tensor is {}, which NPY does not have, expected f64, f32, f16, i64, i32 or bool", dense.dtype());
+// `<U12`, `|S12`: NumPy's strings of at most 12 characters.
+bool is_text(const std::string& descr) {
+  return descr.size() > 2 && (descr[0] == '<' || descr[0] == '|') && (descr[1] == 'U' || descr[1] == 'S');
+}
+
+void append_utf8(std::string& text, uint32_t character) {
+  if (character < 0x80) {
+    text += static_cast<char>(character);
+    return;
+  }
+  // The first byte says how many follow, and each of those has six bits.
+  const int following = character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
+  constexpr std::array<uint32_t, 4> first = {0, 0xc0, 0xe0, 0xf0};
+  text += static_cast<char>(first[static_cast<size_t>(following)] | (character >> (6 * following)));
+  for (int i = following - 1; i >= 0; --i) {
+    text += static_cast<char>(0x80U | ((character >> (6 * i)) & 0x3fU));
+  }
+}
+
+// One string; NumPy fills it up with zeros.
+std::string read_text(ByteReader& reader, const NpyHeader& header) {
+  const std::string& file = reader.name();
+  const Shape shape(header.shape);
+  check(shape.numel() == 1, kLoad, "{} has shape {} of text, expected one text", file, shape);
+  int64_t characters = 0;
+  const char* end = header.descr.data() + header.descr.size();
+  const auto [stop, error] = std::from_chars(header.descr.data() + 2, end, characters);
+  check(error == std::errc() && stop == end && characters >= 0, kLoad, "{}: the elements are '{}', expected a length",
+        file, header.descr);
+  const bool wide = header.descr[1] == 'U';
+  check_data(reader, header, checked_bytes(kLoad, file, {characters}, wide ? 4 : 1));
+  const std::string bytes = reader.read_string(reader.remaining(), "text");
+  std::string text;
+  for (size_t i = 0; i < bytes.size(); i += wide ? 4 : 1) {
+    if (!wide) {
+      text += bytes[i];
+      continue;
+    }
+    uint32_t character = 0;
+    std::memcpy(&character, bytes.data() + i, sizeof character);
+    check(character <= 0x10ffff, kLoad, "{} has the character {}, expected Unicode", file, character);
+    append_utf8(text, character);
+  }
+  text.erase(text.find_last_not_of('\0') + 1);
+  return text;
+}
+
+}  // namespace
+
+Tensor load_npy(const std::filesystem::path& path) {
+  FileReader reader(kLoad, path);
+  const NpyHeader header = parse_header(reader);
+  return read_elements(reader, header);
+}
+
+NpyArray read_npy(ByteReader& reader) {
+  const NpyHeader header = parse_header(reader);
+  NpyArray array;
+  if (is_text(header.descr)) {
+    array.text = read_text(reader, header);
+  } else {
+    array.tensor = read_elements(reader, header);
+  }
+  return array;
+}
+
+std::string npy_header(std::string_view function, const Tensor& tensor) {
+  const auto descr = descr_of(tensor.dtype());
+  check(descr.has_value(), function, "tensor is {}, which NPY does not have, expected f64, f32, f16, i64, i32 or bool",
+        tensor.dtype());
   std::string sizes;
-  for (const int64_t size : dense.shape()) {
+  for (const int64_t size : tensor.shape()) {
     sizes += fmt::format("{}{},", sizes.empty() ? "" : " ", size);
   }
-  if (dense.rank() > 1) {
+  if (tensor.rank() > 1) {
     sizes.pop_back();  // Python writes (2, 3) but (2,)
   }
   std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", *descr, sizes);
@@ -266,11 +336,18 @@ void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
   header.append(63 - (before + header.size()) % 64, ' ');
   header += '\n';
 
+  std::string bytes(kMagic);
+  bytes += '\1';
+  bytes += '\0';
+  bytes += static_cast<char>(header.size() & 0xff);
+  bytes += static_cast<char>(header.size() >> 8);
+  return bytes + header;
+}
+
+void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
+  const Tensor dense = dense_on_host("save_npy", tensor);
+  const std::string header = npy_header("save_npy", dense);
   FileWriter writer("save_npy", path);
-  writer.write(kMagic);
-  const std::array<char, 4> version_and_length = {1, 0, static_cast<char>(header.size() & 0xff),
-                                                  static_cast<char>(header.size() >> 8)};
-  writer.write(version_and_length.data(), version_and_length.size());
   writer.write(header);
   writer.write(dense.raw(), static_cast<size_t>(dense.numel()) * size_of(dense.dtype()));
   writer.commit();
