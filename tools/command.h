@@ -21,6 +21,8 @@ using Action = std::function<int()>;
 /// Each adds one subcommand to the program.
 void add_train(CLI::App& program, Action& action);
 void add_generate(CLI::App& program, Action& action);
+void add_kda(CLI::App& program, Action& action);
+void add_layer(CLI::App& program, Action& action);
 void add_gradcheck(CLI::App& program, Action& action);
 void add_model(CLI::App& program, Action& action);
 void add_info(CLI::App& program, Action& action);

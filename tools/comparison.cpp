@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdlib>
 
 namespace deltatape::tools {
 namespace {
@@ -16,12 +19,44 @@ std::string index_of(int64_t position, const Shape& shape) {
   return to_string(index);
 }
 
+// Neighbouring floating-point numbers become neighbouring integers, across zero as well.
+template <class Bits>
+int64_t place(Bits bits) {
+  constexpr int kSign = static_cast<int>(sizeof(Bits)) * 8 - 1;
+  const auto magnitude = static_cast<int64_t>(bits & static_cast<Bits>(~(Bits{1} << kSign)));
+  return (bits >> kSign) != 0 ? -magnitude : magnitude;
+}
+
+int64_t place_of(double value, DType dtype) {
+  switch (dtype) {
+    case DType::bf16:
+      return place(BFloat16::round_bits(static_cast<float>(value)));
+    case DType::f16:
+      return place(Float16::round_bits(static_cast<float>(value)));
+    case DType::f32:
+      return place(std::bit_cast<uint32_t>(static_cast<float>(value)));
+    default:
+      return place(std::bit_cast<uint64_t>(value));
+  }
+}
+
+// How many representable numbers of `dtype` lie between the two; as many as int64_t can say when it cannot.
+int64_t ulp_distance(double a, double b, DType dtype) {
+  int64_t distance = 0;
+  if (__builtin_sub_overflow(place_of(a, dtype), place_of(b, dtype), &distance)) {
+    return INT64_MAX;
+  }
+  return std::abs(distance);
+}
+
 }  // namespace
 
 Comparison compare(std::string name, const Tensor& result, const Tensor& reference, const Tolerance& tolerance) {
   Comparison comparison;
   comparison.name = std::move(name);
-  comparison.tolerance = tolerance.relative;
+  comparison.tolerance = tolerance.max_ulp ? static_cast<double>(*tolerance.max_ulp) : tolerance.relative;
+  comparison.relative_error = std::nan("");
+  comparison.max_abs_error = comparison.relative_error;
   if (!result.defined() || !reference.defined()) {
     comparison.problem = result.defined() ? "no reference" : "missing";
     return comparison;
@@ -30,6 +65,8 @@ Comparison compare(std::string name, const Tensor& result, const Tensor& referen
     comparison.problem = fmt::format("shape {}, expected {}", result.shape(), reference.shape());
     return comparison;
   }
+  comparison.relative_error = 0.0;
+  comparison.max_abs_error = 0.0;
   const auto x = result.to_vector<double>();
   const auto ref = reference.to_vector<double>();
   double squares = 0.0;
@@ -43,6 +80,9 @@ Comparison compare(std::string name, const Tensor& result, const Tensor& referen
       comparison.max_abs_error = difference;
       worst = static_cast<int64_t>(i);
     }
+    if (tolerance.max_ulp && finite) {
+      comparison.ulp = std::max(comparison.ulp, ulp_distance(x[i], ref[i], result.dtype()));
+    }
     squares += difference * difference;
     reference_squares += ref[i] * ref[i];
   }
@@ -54,9 +94,29 @@ Comparison compare(std::string name, const Tensor& result, const Tensor& referen
   comparison.index = index_of(worst, result.shape());
   comparison.relative_error =
       finite ? std::sqrt(squares / count) / (std::sqrt(reference_squares / count) + 1e-8) : std::nan("");
-  comparison.ok =
-      finite && (comparison.relative_error <= tolerance.relative || comparison.max_abs_error < tolerance.floor);
+  const bool near =
+      tolerance.max_ulp ? comparison.ulp <= *tolerance.max_ulp : comparison.relative_error <= tolerance.relative;
+  comparison.ok = finite && (near || comparison.max_abs_error < tolerance.floor);
+  if (!comparison.ok && finite && tolerance.max_ulp) {
+    comparison.problem = fmt::format("{} units in the last place", comparison.ulp);
+  }
   return comparison;
+}
+
+std::vector<Comparison> compare_all(const NamedTensors& results, const io::TensorMap& references,
+                                    const std::function<Tolerance(const std::string&)>& tolerance_of) {
+  std::vector<Comparison> comparisons;
+  io::TensorMap left = references;
+  for (const auto& [name, result] : results) {
+    const auto found = references.find(name);
+    comparisons.push_back(
+        compare(name, result, found == references.end() ? Tensor() : found->second, tolerance_of(name)));
+    left.erase(name);
+  }
+  for (const auto& [name, reference] : left) {
+    comparisons.push_back(compare(name, Tensor(), reference, tolerance_of(name)));
+  }
+  return comparisons;
 }
 
 Table comparison_table() {

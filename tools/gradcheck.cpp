@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "tools/command.h"
 #include "tools/kda_check.h"
+#include "tools/kda_run.h"
 #include "tools/progress.h"
 #include "tools/table.h"
 
@@ -58,14 +59,12 @@ CaseLimits parse_limits(const GradcheckArguments& arguments) {
 }
 
 std::vector<std::string> parse_implementations(const std::string& text) {
-  const auto known = kda_implementations();
   if (text.empty()) {
-    return known;
+    return kda_implementations();
   }
   auto chosen = split_at_commas(text);
   for (const std::string& impl : chosen) {
-    check(std::find(known.begin(), known.end(), impl) != known.end(), "--impl", "'{}' is not one of recurrent, chunk",
-          impl);
+    kda_implementation(impl);  // throws when there is none of this name
   }
   return chosen;
 }
@@ -143,8 +142,8 @@ void write_report(const std::string& path, const std::vector<CheckRow>& rows, co
       "th,td{{border:1px solid #ccc;padding:2px 8px;text-align:left;font-variant-numeric:tabular-nums}}"
       "th{{background:#eee}}tr.failed{{background:#fcc}}</style></head><body>\n"
       "<h1>Gradient check of Kimi Delta Attention</h1>\n<p><b>{}</b></p>\n"
-      "<p>differences: the tape's gradient against central differences in float64 along random directions. "
-      "recurrent f64: outputs and gradients against the step-by-step recurrence.</p>\n"
+      "<p>differences: gradients against central differences in float64 along random directions. "
+      "recurrent f64: outputs and gradients against the step-by-step recurrence on the tape.</p>\n"
       "<h2>Summary</h2>\n{}<h2>All comparisons</h2>\n{}</body></html>\n",
       verdict, html_table(summarize(rows)), html_table(all_rows(rows)));
   io::write_file("--report", path, html);
@@ -217,7 +216,9 @@ void add_gradcheck(CLI::App& program, Action& action) {
   app.add_option("--first-seed", arguments->first_seed, "Seed of the first case; a failed case says its own")
       ->check(integer_from(0))
       ->capture_default_str();
-  app.add_option("--impl", arguments->impl, "Comma-separated: recurrent, chunk (default: all)")->type_name("LIST");
+  app.add_option("--impl", arguments->impl,
+                 "Comma-separated: recurrent, chunk, fused-recurrent, fused-chunk (default: all)")
+      ->type_name("LIST");
   app.add_option("--threads", arguments->threads, "CPU threads, 0 for all")
       ->check(integer_in(0, kMostThreads))
       ->capture_default_str();

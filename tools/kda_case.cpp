@@ -46,6 +46,8 @@ kda::Options draw_options(Generator& generator, const CaseLimits& limits) {
   options.allow_neg_eigval = options.use_beta_sigmoid && coin(generator);
   options.output_final_state = coin(generator);
   options.state_v_first = coin(generator);
+  options.save_intermediates = coin(generator);
+  options.safe_gate = options.gate != kda::Gate::standard && coin(generator);  // lower_bound is at least -5 here
   options.chunk_size = int64_t{16} << between(generator, 0, 2);
   return options;
 }
@@ -58,6 +60,19 @@ Tensor draw_borders(Generator& generator, int64_t tokens) {
   }
   std::sort(borders.begin(), borders.end());
   return from_vector(borders);
+}
+
+// Ids of packed rows: runs of random length; an id may come back, and may be negative.
+Tensor draw_segments(Generator& generator, int64_t batch, int64_t tokens) {
+  std::vector<int64_t> ids;
+  for (int64_t b = 0; b < batch; ++b) {
+    int64_t id = between(generator, -1, 1);
+    for (int64_t t = 0; t < tokens; ++t) {
+      id = between(generator, 0, 5) == 0 ? between(generator, -1, 1) : id;
+      ids.push_back(id);
+    }
+  }
+  return from_vector(ids, {batch, tokens});
 }
 
 const char* name_of(kda::Gate gate) {
@@ -85,7 +100,10 @@ std::string describe_case(const std::array<int64_t, 6>& s, const KdaCase& c) {
   add(c.inputs.initial_state.defined(), "h0");
   add(options.output_final_state, "ht");
   add(options.state_v_first, "v-first");
+  add(options.safe_gate, "safe-gate");
+  add(options.save_intermediates, "save-intermediates");
   add(c.inputs.cu_seqlens.defined(), "varlen");
+  add(c.inputs.segment_ids.defined(), "segment-ids");
   return text;
 }
 
@@ -114,6 +132,8 @@ KdaCase draw_case(uint64_t seed, const CaseLimits& limits) {
   KdaCase c;
   c.seed = seed;
   c.options = draw_options(generator, limits);
+  // A vector of one element has no direction: what is left of its gradient behind the norm is rounding.
+  c.options.use_qk_l2norm = c.options.use_qk_l2norm && K > 1;
   const auto normal = [&](const Shape& sizes) { return randn(sizes, generator, kF64); };
   // Keys of length near 1, so that a step stays a contraction without the norm, too.
   const double length = 1.0 / std::sqrt(static_cast<double>(K));
@@ -121,8 +141,9 @@ KdaCase draw_case(uint64_t seed, const CaseLimits& limits) {
   c.inputs.k = mul(normal({B, T, H, K}), length);
   c.inputs.v = normal({B, T, HV, V});
   if (c.options.gate == kda::Gate::none) {
-    // Log decays from nearly 0 to about -4, at a distance from 0 that differences do not cross.
-    c.inputs.g = sub(mul(square(normal({B, T, HV, K})), -0.5), 0.01);
+    // Log decays from nearly 0 to about -4, at times to -20, at a distance from 0 that differences do not cross.
+    const double strength = between(generator, 0, 3) == 0 ? 2.5 : 0.5;
+    c.inputs.g = sub(mul(square(normal({B, T, HV, K})), -strength), 0.01);
   } else {
     c.inputs.g = normal({B, T, HV, K});
     if (c.options.gate == kda::Gate::standard || coin(generator)) {
@@ -137,6 +158,8 @@ KdaCase draw_case(uint64_t seed, const CaseLimits& limits) {
   if (varlen) {
     c.inputs.cu_seqlens = draw_borders(generator, T);
     sequences = c.inputs.cu_seqlens.numel() - 1;
+  } else if (between(generator, 0, 3) == 0) {
+    c.inputs.segment_ids = draw_segments(generator, B, T);
   }
   const Shape state = c.options.state_v_first ? Shape{sequences, HV, V, K} : Shape{sequences, HV, K, V};
   if (coin(generator)) {

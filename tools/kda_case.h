@@ -19,12 +19,13 @@ struct CaseLimits {
   bool varlen = false;  // every case has packed sequences
 };
 
+/// A drawn case is f64 throughout.
 struct KdaCase {
   uint64_t seed = 0;
   std::string description;  // shape and options in a line
-  kda::Inputs inputs;       // f64
+  kda::Inputs inputs;
   kda::Options options;
-  Tensor d_o;            // upstream gradient of o, f64
+  Tensor d_o;            // upstream gradient of o
   Tensor d_final_state;  // upstream gradient of the final state; undefined without one
 };
 

@@ -60,6 +60,8 @@ int run(int argc, char** argv) {
   Action action;
   add_train(program, action);
   add_generate(program, action);
+  add_kda(program, action);
+  add_layer(program, action);
   add_model(program, action);
   add_gradcheck(program, action);
   add_info(program, action);

@@ -34,7 +34,7 @@ TEST_SUITE("command") {
     const auto top = run_program({"--help"});
     CHECK(top.exit_code == 0);
     CHECK(contains(top.out, "Example:"));
-    for (const char* command : {"train", "generate", "gradcheck", "model", "info"}) {
+    for (const char* command : {"train", "generate", "kda", "layer", "gradcheck", "model", "info"}) {
       CHECK(contains(top.out, command));
       const auto help = run_program({command, "--help"});
       CHECK(help.exit_code == 0);
@@ -71,6 +71,10 @@ TEST_SUITE("command") {
     check_wrong_input({"gradcheck", "--shape", "1,2,2,3,4,4"}, {"--shape", "HV is 3", "multiple of H"});
     check_wrong_input({"gradcheck", "--shape", "2,2,1,1,4,4", "--varlen"}, {"--shape", "B is 2", "expected 1"});
     check_wrong_input({"gradcheck", "--impl", "magic"}, {"--impl", "'magic'", "recurrent"});
+    check_wrong_input({"gradcheck", "--impl", "chunk,fused"}, {"--impl", "'fused'", "fused-chunk"});
+    check_wrong_input({"kda"}, {"CASE"});
+    check_wrong_input({"kda", "no-such-case"}, {"no-such-case", "expected"});
+    check_wrong_input({"layer", "no-such-case"}, {"no-such-case", "expected"});
     check_wrong_input({"model", "no-such-case"}, {"no-such-case", "expected"});
     check_wrong_input({"info", "--json", "/no/such/folder/info.json"}, {"--json", "/no/such/folder/info.json"});
   }
