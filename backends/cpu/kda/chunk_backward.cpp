@@ -25,8 +25,8 @@ template <class T>
 struct BackwardTile {
   ChunkTile<T> operands;
   TileRows<T> rows;
-  T* S;       // [K, Vp], the state before the tile
-  T* dS;      // [K, Vp], the gradient of the state after the tile
+  T* S;       // [Vp, K], the state before the tile, transposed for the products that sum over V
+  T* dS;      // [Vp, K], the gradient of the state after the tile, likewise
   T* errors;  // [16, Vp], e: what each token finds wrong
   T* writes;  // [16, Vp], d = beta e: what it writes
   T* d_o;     // [16, Vp]
@@ -65,6 +65,30 @@ template <class T>
 void copy_block(int64_t rows, int64_t columns, const T* from, int64_t ld_from, T* to, int64_t ld_to) {
   for (int64_t i = 0; i < rows; ++i) {
     std::copy_n(from + i * ld_from, columns, to + i * ld_to);
+  }
+}
+
+/// out[c] += sum over rows of x[row * columns + c] y[row * columns + c].
+template <class T>
+void column_dots(int64_t rows, int64_t columns, const T* x, const T* y, T* out) {
+  using V = Vec<T>;
+  int64_t c = 0;
+  for (; c + V::kSize <= columns; c += V::kSize) {
+    V sums[2] = {V(0.0), V(0.0)};
+    for (int64_t row = 0; row + 2 <= rows; row += 2) {  // rows come in whole registers
+      const int64_t at = row * columns + c;
+      sums[0] = fma(V::load(x + at), V::load(y + at), sums[0]);
+      sums[1] = fma(V::load(x + at + columns), V::load(y + at + columns), sums[1]);
+    }
+    (sums[0] + sums[1]).store(out + c);
+  }
+  if (c < columns) {
+    V sum(0.0);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t at = row * columns + c;
+      sum = fma(V::load_part(x + at, columns - c), V::load_part(y + at, columns - c), sum);
+    }
+    sum.store_part(out + c, columns - c);
   }
 }
 
@@ -164,7 +188,7 @@ class ChunkBackward {
         T* S = m.checkpoints + batch * size_.state() + column;
         for (int64_t i = 0; i < count; ++i) {
           const BackwardTile<T> tile = tile_in(m, i);
-          copy_block(size_.K, columns, S, size_.Vp, tile.S + column, size_.Vp);
+          pack_matrix<T>(columns, size_.K, {S, 1, size_.Vp}, tile.S + column * size_.K);
           read_and_write(place_of(sequence, first + i), head, tile.operands, S, column, columns, tile.errors + column,
                          tile.writes + column);
         }
@@ -239,7 +263,7 @@ class ChunkBackward {
     const ChunkTile<T>& t = tile.operands;
     T* d_o = tile.d_o + column;
     T* lambda = tile.lambda + column;
-    copy_block(size_.K, columns, dS, size_.Vp, tile.dS + column, size_.Vp);
+    pack_matrix<T>(columns, size_.K, {dS, 1, size_.Vp}, tile.dS + column * size_.K);
     read_d_o(place, head, column, columns, d_o);
     small_gemm<T>(kTileRows, columns, size_.K, {t.kg, size_.Kp, 1}, {dS, size_.Vp, 1}, lambda, size_.Vp, Update::set);
     add_lower_product_adjoint(t.Aqk, columns, d_o, size_.Vp, lambda, size_.Vp);
@@ -291,11 +315,10 @@ class ChunkBackward {
     std::fill_n(reads, 2 * kTileRows * Kp, T(0));
     std::fill_n(arrivals, kTileRows * Kp, T(0));
     std::fill_n(passing, Kp, T(0));
-    row_dots(2 * kTileRows, size_.K, Vp, tile.d_o, Vp, tile.S, Vp, reads, Kp);
-    row_dots(kTileRows, size_.K, Vp, tile.writes, Vp, tile.dS, Vp, arrivals, Kp);
-    for (int64_t c = 0; c < size_.K; ++c) {
-      row_dots(1, 1, Vp, tile.S + c * Vp, Vp, tile.dS + c * Vp, Vp, passing + c, 1);
-    }
+    const int64_t K = size_.K;
+    small_gemm<T>(2 * kTileRows, K, Vp, {tile.d_o, Vp, 1}, {tile.S, K, 1}, reads, Kp, Update::set);
+    small_gemm<T>(kTileRows, K, Vp, {tile.writes, Vp, 1}, {tile.dS, K, 1}, arrivals, Kp, Update::set);
+    column_dots(Vp, K, tile.S, tile.dS, passing);
     through_the_state(tile, reads, arrivals, passing, dq, dk);
 
     const bool centred = p_.safe_gate && may_be_centred(tile.rows.g, Kp);
