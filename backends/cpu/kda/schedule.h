@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backends/cpu/kda/tile.h"
+#include "backends/cpu/thread_split.h"
 
 namespace deltatape::cpu::kda {
 

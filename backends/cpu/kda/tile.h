@@ -2,12 +2,13 @@
 // that no inner loop has a rest.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <new>
+#include <utility>
 
+#include "backends/cpu/ceil_div.h"
 #include "backends/cpu/kda/kernels.h"
-#include "backends/cpu/thread_split.h"
 #include "backends/cpu/vec.h"
 #include "core/host_memory.h"
 
