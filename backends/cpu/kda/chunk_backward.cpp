@@ -108,7 +108,7 @@ class ChunkBackward {
         first_checkpoint_(first_blocks(p, kCheckpointSteps)),
         batch_(side_by_side(tasks_) ? kTilesPerBatch : kTilesPerSharedBatch),
         scratch_(decay_scratch<T>(size_.Kp) + 3 * kTileRows * size_.Kp + 4 * kSquare + Pieces<T>::rounded(size_.Kp)),
-        sums_(p.sequences.size() * static_cast<size_t>(p.HV)) {}
+        sums_(p, out) {}
 
   void run() {
     const double per_token = 0.4 * static_cast<double>(size_.K * size_.V * (p_.HV / p_.H));
@@ -120,13 +120,6 @@ class ChunkBackward {
     const int64_t checkpoints = ceil_div(longest, batch_) * size_.state();
     const ThreadMemory<T> memory(2 * rows + checkpoints + 2 * size_.state() +
                                  std::min(longest, batch_) * BackwardTile<T>::elements(size_));
-    std::vector<double> bias_sums;  // of every sequence and value head
-    if (epilogue_.wants_gate_sums()) {
-      bias_sums.resize(sums_.size() * static_cast<size_t>(p_.K), 0.0);
-      for (size_t i = 0; i < sums_.size(); ++i) {
-        sums_[i].ddt_bias = bias_sums.data() + i * static_cast<size_t>(p_.K);
-      }
-    }
     run_tasks(tasks_, worker_count(tasks_, per_token), [&](int64_t task) {
       T* place = memory.mine();
       const HeadMemory<T> m{.dq = place,
@@ -137,7 +130,7 @@ class ChunkBackward {
                             .tiles = place + 2 * rows + checkpoints + 2 * size_.state()};
       sequence_and_head(tasks_.sequence(task), tasks_.head(task), m);
     });
-    epilogue_.gate_parameters(sums_);
+    sums_.finish(out_);
   }
 
  private:
@@ -178,8 +171,7 @@ class ChunkBackward {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
     const int64_t tiles = tile_count(sequence);
     find_checkpoints(n, head, m);
-    load_state(up_.d_final_state, sequence.state_out < 0 ? -1 : sequence.state_out * p_.HV + head, p_.state_v_first,
-               size_, m.dS);
+    load_state(up_.d_final_state, state_index(sequence.state_out, p_.HV, head), p_.state_v_first, size_, m.dS);
     for (int64_t batch = ceil_div(tiles, batch_) - 1; batch >= 0; --batch) {
       const int64_t first = batch * batch_;
       const int64_t count = std::min(batch_, tiles - first);
@@ -200,13 +192,14 @@ class ChunkBackward {
         const int64_t row = (first + i) * kTileRows * size_.Kp;
         finish_tile(place_of(sequence, first + i), head, tile_in(m, i), m.dq + row, m.dk + row);
       });
-      GateSums& sums = sums_[static_cast<size_t>(n * p_.HV + head)];
+      GateSums& sums = sums_.at(n, head);
       for (int64_t i = count - 1; i >= 0; --i) {
         epilogue_.log_decays(place_of(sequence, first + i), head, tile_in(m, i).dg, sums);
       }
     }
     if (out_.d_initial_state.defined() && sequence.state_in >= 0) {
-      store_state(out_.d_initial_state, sequence.state_in * p_.HV + head, p_.state_v_first, size_, m.dS, 0, size_.Vp);
+      store_state(out_.d_initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.dS, 0,
+                  size_.Vp);
     }
   }
 
@@ -223,8 +216,7 @@ class ChunkBackward {
       });
       return;
     }
-    load_state(in_.initial_state, sequence.state_in < 0 ? -1 : sequence.state_in * p_.HV + head, p_.state_v_first,
-               size_, m.S);
+    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.S);
     for (int64_t batch = 0; batch < batches; ++batch) {
       std::copy_n(m.S, size_.state(), m.checkpoints + batch * size_.state());
       if (batch + 1 == batches) {
@@ -385,7 +377,7 @@ class ChunkBackward {
   std::vector<int64_t> first_checkpoint_;
   int64_t batch_;  // tiles
   ThreadMemory<T> scratch_;
-  std::vector<GateSums> sums_;
+  GateSumTable sums_;
 };
 
 }  // namespace

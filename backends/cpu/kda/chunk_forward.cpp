@@ -48,8 +48,7 @@ class ChunkForward {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
     T* S = memory;
     T* tiles = memory + size_.state();
-    load_state(in_.initial_state, sequence.state_in < 0 ? -1 : sequence.state_in * p_.HV + head, p_.state_v_first,
-               size_, S);
+    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, S);
     const int64_t count = tile_count(sequence);
     for (int64_t first = 0; first < count; first += tiles_per_batch_) {
       const int64_t in_batch = std::min(tiles_per_batch_, count - first);
@@ -66,7 +65,8 @@ class ChunkForward {
       });
     }
     if (out_.final_state.defined() && sequence.state_out >= 0) {
-      store_state(out_.final_state, sequence.state_out * p_.HV + head, p_.state_v_first, size_, S, 0, size_.Vp);
+      store_state(out_.final_state, state_index(sequence.state_out, p_.HV, head), p_.state_v_first, size_, S, 0,
+                  size_.Vp);
     }
   }
 

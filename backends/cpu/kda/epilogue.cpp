@@ -9,11 +9,42 @@
 
 namespace deltatape::cpu::kda {
 
+GateSumTable::GateSumTable(const KernelProblem& problem, const KernelGradients& gradients)
+    : heads_(problem.HV),
+      sequences_(static_cast<int64_t>(problem.sequences.size())),
+      K_(static_cast<size_t>(problem.K)),
+      sums_(static_cast<size_t>(sequences_ * heads_)) {
+  if (gradients.ddt_bias.defined()) {
+    bias_sums_.resize(sums_.size() * K_, 0.0);
+    for (size_t i = 0; i < sums_.size(); ++i) {
+      sums_[i].ddt_bias = bias_sums_.data() + i * K_;
+    }
+  }
+}
+
+void GateSumTable::finish(const KernelGradients& gradients) const {
+  const RowWriter<double> dA_log(gradients.dA_log, 1);
+  const RowWriter<double> ddt_bias(gradients.ddt_bias, static_cast<int64_t>(K_));
+  std::vector<double> bias(K_);
+  for (int64_t head = 0; head < heads_; ++head) {
+    double total = 0.0;
+    std::fill(bias.begin(), bias.end(), 0.0);
+    for (int64_t n = 0; n < sequences_; ++n) {
+      const GateSums& part = sums_[static_cast<size_t>(n * heads_ + head)];
+      total += part.dA_log;
+      for (size_t c = 0; part.ddt_bias != nullptr && c < K_; ++c) {
+        bias[c] += part.ddt_bias[c];
+      }
+    }
+    dA_log.write(head, 0, 1, &total);
+    ddt_bias.write_row(head, bias.data());
+  }
+}
+
 template <class T>
 Epilogue<T>::Epilogue(const KernelProblem& problem, const KernelInputs& inputs, const KernelGradients& gradients)
     : problem_(problem),
       inputs_(inputs),
-      gradients_(gradients),
       size_(problem),
       q_(inputs.q, problem.K),
       k_(inputs.k, problem.K),
@@ -124,26 +155,6 @@ void Epilogue<T>::values(const Place& place, int64_t value_head, int64_t first, 
   const int64_t present = std::min(columns, size_.V - first);
   for (int64_t i = 0; i < place.count; ++i) {
     dv_.write((place.row * problem_.T + place.first + i) * problem_.HV + value_head, first, present, dv + i * ld);
-  }
-}
-
-template <class T>
-void Epilogue<T>::gate_parameters(const std::vector<GateSums>& sums) const {
-  const RowWriter<double> dA_log(gradients_.dA_log, 1);
-  const RowWriter<double> ddt_bias(gradients_.ddt_bias, problem_.K);
-  std::vector<double> bias(static_cast<size_t>(problem_.K));
-  for (int64_t head = 0; head < problem_.HV; ++head) {
-    double total = 0.0;
-    std::fill(bias.begin(), bias.end(), 0.0);
-    for (size_t n = 0; n < problem_.sequences.size(); ++n) {
-      const GateSums& part = sums[n * static_cast<size_t>(problem_.HV) + static_cast<size_t>(head)];
-      total += part.dA_log;
-      for (size_t c = 0; part.ddt_bias != nullptr && c < bias.size(); ++c) {
-        bias[c] += part.ddt_bias[c];
-      }
-    }
-    dA_log.write(head, 0, 1, &total);
-    ddt_bias.write_row(head, bias.data());
   }
 }
 

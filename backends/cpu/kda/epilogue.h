@@ -13,6 +13,24 @@ struct GateSums {
   double* ddt_bias = nullptr;  // [K]; null: not wanted
 };
 
+/// One of them for every sequence and value head, so that threads never add to the same.
+class GateSumTable {
+ public:
+  GateSumTable(const KernelProblem& problem, const KernelGradients& gradients);
+  [[nodiscard]] GateSums& at(int64_t sequence, int64_t value_head) {
+    return sums_[static_cast<size_t>(sequence * heads_ + value_head)];
+  }
+  /// Writes dA_log and ddt_bias: the sums of all sequences in their order.
+  void finish(const KernelGradients& gradients) const;
+
+ private:
+  int64_t heads_;
+  int64_t sequences_;
+  size_t K_;
+  std::vector<GateSums> sums_;
+  std::vector<double> bias_sums_;
+};
+
 template <class T>
 class Epilogue {
  public:
@@ -29,17 +47,12 @@ class Epilogue {
   /// Columns [first, first + columns) of dv.
   void values(const Place& place, int64_t value_head, int64_t first, int64_t columns, const T* dv, int64_t ld) const;
 
-  [[nodiscard]] bool wants_gate_sums() const { return gradients_.dA_log.defined() || gradients_.ddt_bias.defined(); }
-  /// Writes dA_log and ddt_bias: the sums of all sequences in their order. `sums` [sequence * HV + value head].
-  void gate_parameters(const std::vector<GateSums>& sums) const;
-
  private:
   void norm_rows(const RowReader<T>& reader, const RowWriter<T>& writer, const Place& place, int64_t head,
                  double factor, const T* d) const;
 
   const KernelProblem& problem_;
   const KernelInputs& inputs_;
-  const KernelGradients& gradients_;
   Sizes<T> size_;
   RowReader<T> q_;
   RowReader<T> k_;

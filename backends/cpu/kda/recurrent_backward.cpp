@@ -111,7 +111,7 @@ class RecurrentBackward {
         d_o_(up.d_o, p.V),
         tasks_(p, p.H),
         first_checkpoint_(first_blocks(p, kCheckpointSteps)),
-        sums_(p.sequences.size() * static_cast<size_t>(p.HV)) {}
+        sums_(p, out) {}
 
   void run() {
     int64_t longest = 0;
@@ -124,13 +124,6 @@ class RecurrentBackward {
     const int64_t block = kCheckpointSteps * kBlockColumns<T>;
     const int64_t states = (kCheckpointSteps + 1) * size_.K * kBlockColumns<T>;
     const ThreadMemory<T> memory(2 * rows + checkpoints + 2 * size_.state() + 4 * window + states + 2 * block);
-    std::vector<double> bias_sums;  // of every sequence and value head
-    if (epilogue_.wants_gate_sums()) {
-      bias_sums.resize(sums_.size() * static_cast<size_t>(p_.K), 0.0);
-      for (size_t i = 0; i < sums_.size(); ++i) {
-        sums_[i].ddt_bias = bias_sums.data() + i * static_cast<size_t>(p_.K);
-      }
-    }
     const double per_token = 2.0 * static_cast<double>(size_.K * size_.V * (p_.HV / p_.H));
     const auto nanoseconds = static_cast<int64_t>(static_cast<double>(tasks_.tokens()) * per_token);
     run_tasks(tasks_, thread_count(nanoseconds), [&](int64_t task) {
@@ -149,7 +142,7 @@ class RecurrentBackward {
       m.d_o = pieces.take(block);
       sequence_and_head(tasks_.sequence(task), tasks_.head(task), m);
     });
-    epilogue_.gate_parameters(sums_);
+    sums_.finish(out_);
   }
 
  private:
@@ -173,13 +166,13 @@ class RecurrentBackward {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
     const int64_t windows = ceil_div(tile_count(sequence), kTilesPerWindow);
     find_checkpoints(n, head, windows, m);
-    load_state(up_.d_final_state, sequence.state_out < 0 ? -1 : sequence.state_out * p_.HV + head, p_.state_v_first,
-               size_, m.dS);
+    load_state(up_.d_final_state, state_index(sequence.state_out, p_.HV, head), p_.state_v_first, size_, m.dS);
     for (int64_t window = windows - 1; window >= 0; --window) {
       backward_of_window(n, head, window, m);
     }
     if (out_.d_initial_state.defined() && sequence.state_in >= 0) {
-      store_state(out_.d_initial_state, sequence.state_in * p_.HV + head, p_.state_v_first, size_, m.dS, 0, size_.Vp);
+      store_state(out_.d_initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.dS, 0,
+                  size_.Vp);
     }
   }
 
@@ -192,8 +185,7 @@ class RecurrentBackward {
       }
       return;
     }
-    load_state(in_.initial_state, sequence.state_in < 0 ? -1 : sequence.state_in * p_.HV + head, p_.state_v_first,
-               size_, m.S);
+    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.S);
     for (int64_t window = 0; window < windows; ++window) {
       std::copy_n(m.S, size_.state(), m.checkpoints + window * size_.state());
       if (window + 1 == windows) {
@@ -266,7 +258,7 @@ class RecurrentBackward {
                          m.errors + i * kTileRows * kBlockColumns<T>, kBlockColumns<T>);
       }
     }
-    GateSums& sums = sums_[static_cast<size_t>(n * p_.HV + head)];
+    GateSums& sums = sums_.at(n, head);
     for (int64_t i = tiles_in(sequence, window) - 1; i >= 0; --i) {
       const Place place = place_of(sequence, first_tile + i);
       epilogue_.betas(place, head, dbeta + i * kTileRows);
@@ -327,7 +319,7 @@ class RecurrentBackward {
   RowReader<T> d_o_;
   Tasks tasks_;
   std::vector<int64_t> first_checkpoint_;
-  std::vector<GateSums> sums_;
+  GateSumTable sums_;
 };
 
 }  // namespace

@@ -42,8 +42,7 @@ class RecurrentForward {
     T* k = q + kTileRows * size_.Kp;
     T* decay = k + kTileRows * size_.Kp;
     alignas(64) T beta[kTileRows];
-    load_state(in_.initial_state, sequence.state_in < 0 ? -1 : sequence.state_in * p_.HV + head, p_.state_v_first,
-               size_, S);
+    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, S);
     for (int64_t tile = 0; tile < tile_count(sequence); ++tile) {
       const Place place = place_of(sequence, tile);
       keeper_.keep(n, tile, head, S, begin, end - begin);
@@ -70,7 +69,8 @@ class RecurrentForward {
       }
     }
     if (out_.final_state.defined() && sequence.state_out >= 0) {
-      store_state(out_.final_state, sequence.state_out * p_.HV + head, p_.state_v_first, size_, S, begin, end - begin);
+      store_state(out_.final_state, state_index(sequence.state_out, p_.HV, head), p_.state_v_first, size_, S, begin,
+                  end - begin);
     }
   }
 

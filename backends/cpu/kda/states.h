@@ -6,6 +6,9 @@
 
 namespace deltatape::cpu::kda {
 
+/// Where the state of a value head stands in a tensor [N, HV, ..]; -1 when the sequence has none.
+inline int64_t state_index(int64_t state, int64_t heads, int64_t head) { return state < 0 ? -1 : state * heads + head; }
+
 /// S [K, Vp] = state `index` of `states` ([*, K, V], counting all leading dimensions); zeros when there is none.
 template <class T>
 void load_state(const Tensor& states, int64_t index, bool v_first, const Sizes<T>& size, T* S) {
