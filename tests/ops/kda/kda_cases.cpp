@@ -209,7 +209,10 @@ kda::Output plain_loops(const KDACase& c) {
     }
   }
   const Shape state = c.options.state_v_first ? Shape{N, HV, V, K} : Shape{N, HV, K, V};
-  return {from_vector(o, in.v.shape()), from_vector(states, state)};
+  kda::Output out;
+  out.o = from_vector(o, in.v.shape());
+  out.final_state = from_vector(states, state);
+  return out;
 }
 
 double relative_error(const Tensor& x, const Tensor& ref) {
