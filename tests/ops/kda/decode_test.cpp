@@ -2,6 +2,7 @@
 #include "ops/kda/decode.h"
 
 #include <doctest/doctest.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <cstring>
@@ -471,9 +472,10 @@ TEST_CASE("kda::decode: counts as a write to the pool, and has no gradients") {
     CHECK(pool.storage()->version() > version);
 
     const auto refusal = [&name](const std::string& argument) {
-      return name + ": " + argument +
-             " requires a gradient, expected that nothing is recorded meanwhile (use a NoGradGuard): a pool has no "
-             "gradients";
+      return fmt::format(
+          "{}: {} requires a gradient, expected that nothing is recorded meanwhile (use a NoGradGuard): a pool has no "
+          "gradients",
+          name, argument);
     };
     const std::vector<std::pair<const char*, Tensor kda::Inputs::*>> members{{"q", &kda::Inputs::q},
                                                                              {"k", &kda::Inputs::k},
