@@ -11,6 +11,7 @@
 #include "ops/inplace.h"
 #include "ops/joining.h"
 #include "ops/kda/chunk.h"
+#include "ops/kda/decode.h"
 #include "ops/kda/fused.h"
 #include "ops/kda/gate.h"
 #include "ops/kda/plan.h"
