@@ -23,6 +23,7 @@ void add_train(CLI::App& program, Action& action);
 void add_generate(CLI::App& program, Action& action);
 void add_gradcheck(CLI::App& program, Action& action);
 void add_model(CLI::App& program, Action& action);
+void add_bench(CLI::App& program, Action& action);
 void add_info(CLI::App& program, Action& action);
 
 /// Option values must be an integer of at least `minimum`.
