@@ -75,7 +75,6 @@ struct Recall : nn::Module {
 int main() {
   Generator generator(3);
   Recall model(generator);
-  model.layer.set_implementation(nn::KDAImplementation::chunk, 16);
   nn::AdamW optimizer(model.named_parameters(), {.learning_rate = 1e-2, .weight_decay = 0.0});
   double recent = 0.0;
   for (int step = 1; step <= 400; ++step) {

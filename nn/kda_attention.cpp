@@ -4,9 +4,10 @@
 #include <cmath>
 #include <utility>
 
+#include "ops/checks.h"
+#include "ops/convert.h"
 #include "ops/creation.h"
-#include "ops/kda/chunk.h"
-#include "ops/kda/recurrent.h"
+#include "ops/indexing.h"
 #include "ops/unary.h"
 #include "ops/views.h"
 
@@ -59,6 +60,33 @@ Tensor convolve(const std::unique_ptr<ShortConvolution>& convolution, const Tens
   return state != nullptr ? convolution->forward_next(x, *state) : convolution->forward(x, cu_seqlens);
 }
 
+/// The tokens of a batch that are not padding, row after row.
+struct Unpadded {
+  Tensor tokens;      // i64 [L], their places among B*T, on `device`
+  Tensor cu_seqlens;  // i64 [B+1], where those of each row begin
+};
+
+/// `mask` [B,T]. Throws Error naming `function`.
+Unpadded unpadded(std::string_view function, const Tensor& mask, int64_t B, int64_t T, Device device) {
+  check(mask.dtype() == DType::boolean || is_integer(mask.dtype()), function,
+        "attention_mask has dtype {}, expected bool, i64 or i32", mask.dtype());
+  check_shape(function, "attention_mask", mask, {B, T}, "[B, T]");
+  const std::vector<int64_t> values = to(mask, Device::cpu()).to_vector<int64_t>();
+  std::vector<int64_t> tokens;
+  std::vector<int64_t> cu_seqlens{0};
+  for (int64_t b = 0; b < B; ++b) {
+    for (int64_t t = 0; t < T; ++t) {
+      const int64_t value = values[static_cast<size_t>(b * T + t)];
+      check(value == 0 || value == 1, function, "attention_mask[{}][{}] is {}, expected 0 or 1", b, t, value);
+      if (value == 1) {
+        tokens.push_back(b * T + t);
+      }
+    }
+    cu_seqlens.push_back(static_cast<int64_t>(tokens.size()));
+  }
+  return {to(from_vector(tokens), device), from_vector(cu_seqlens)};
+}
+
 }  // namespace
 
 LowRankLinear::LowRankLinear(int64_t in_features, int64_t rank, int64_t out_features, Generator& generator,
@@ -108,7 +136,7 @@ KimiDeltaAttention::KimiDeltaAttention(const KDALayerConfig& config, Generator& 
   register_module("o_proj", o_proj);
 }
 
-void KimiDeltaAttention::set_implementation(KDAImplementation implementation, int64_t chunk_size) {
+void KimiDeltaAttention::set_implementation(kda::Implementation implementation, int64_t chunk_size) {
   check(chunk_size == 16 || chunk_size == 32 || chunk_size == 64, name(), "chunk_size is {}, expected 16, 32 or 64",
         chunk_size);
   implementation_ = implementation;
@@ -119,6 +147,29 @@ Tensor KimiDeltaAttention::forward(const Tensor& x, const Tensor& cu_seqlens) co
   return run(x, cu_seqlens, nullptr);
 }
 
+Tensor KimiDeltaAttention::forward(const Tensor& x, const TokenLayout& layout) const {
+  if (!layout.attention_mask.defined()) {
+    return run(x, layout.cu_seqlens, nullptr);
+  }
+  check(!layout.cu_seqlens.defined(), name(),
+        "attention_mask and cu_seqlens are both given, expected at most one of them");
+  return forward_unpadded(x, layout.attention_mask);
+}
+
+Tensor KimiDeltaAttention::forward_unpadded(const Tensor& x, const Tensor& attention_mask) const {
+  check_input(x);
+  const int64_t B = x.size(0);
+  const int64_t T = x.size(1);
+  const int64_t D = x.size(2);
+  const Unpadded kept = unpadded(name(), attention_mask, B, T, x.device());
+  if (B == 0) {
+    return run(x, Tensor(), nullptr);
+  }
+  const Tensor packed = unsqueeze(index_select(reshape(x, {B * T, D}), 0, kept.tokens), 0);
+  const Tensor y = squeeze(run(packed, kept.cu_seqlens, nullptr), 0);
+  return reshape(index_add(zeros({B * T, D}, y.options()), 0, kept.tokens, y), {B, T, D});
+}
+
 Tensor KimiDeltaAttention::forward_next(const Tensor& x, KDALayerCache& cache) const {
   KDALayerCache next = cache;  // so that an Error leaves `cache` as it was
   Tensor y = run(x, Tensor(), &next);
@@ -126,10 +177,14 @@ Tensor KimiDeltaAttention::forward_next(const Tensor& x, KDALayerCache& cache) c
   return y;
 }
 
-Tensor KimiDeltaAttention::run(const Tensor& x, const Tensor& cu_seqlens, KDALayerCache* cache) const {
+void KimiDeltaAttention::check_input(const Tensor& x) const {
   check(x.defined() && x.rank() == 3 && x.size(2) == config_.hidden_size, name(),
         "x has shape {}, expected [B, T, hidden_size] with hidden_size = {}",
         x.defined() ? to_string(x.shape()) : "none", config_.hidden_size);
+}
+
+Tensor KimiDeltaAttention::run(const Tensor& x, const Tensor& cu_seqlens, KDALayerCache* cache) const {
+  check_input(x);
   const int64_t B = x.size(0);
   const int64_t T = x.size(1);
   const Shape key_heads{B, T, config_.num_heads, config_.head_dim};
@@ -148,6 +203,7 @@ Tensor KimiDeltaAttention::run(const Tensor& x, const Tensor& cu_seqlens, KDALay
   kda::Options options;
   options.gate = config_.lower_bound ? kda::Gate::lower_bound : kda::Gate::standard;
   options.lower_bound = config_.lower_bound.value_or(options.lower_bound);
+  options.safe_gate = config_.safe_gate && config_.lower_bound && *config_.lower_bound >= -5.0;
   options.use_qk_l2norm = true;
   options.use_beta_sigmoid = true;
   options.allow_neg_eigval = config_.allow_neg_eigval;
@@ -156,9 +212,9 @@ Tensor KimiDeltaAttention::run(const Tensor& x, const Tensor& cu_seqlens, KDALay
     inputs.initial_state = cache->state;
     options.output_final_state = true;
   }
-  // For a few tokens the chunk form would mostly compute padding.
-  const bool step_by_step = implementation_ == KDAImplementation::recurrent || (cache != nullptr && T <= 4);
-  const kda::Output result = step_by_step ? kda::recurrent(inputs, options) : kda::chunk(inputs, options);
+  // For a few tokens the composed chunk form would mostly compute padding.
+  const bool few = implementation_ == kda::Implementation::chunk && cache != nullptr && T <= 4;
+  const kda::Output result = kda::run(few ? kda::Implementation::recurrent : implementation_, inputs, options);
   if (cache != nullptr) {
     cache->state = result.final_state.detach();
   }

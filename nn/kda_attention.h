@@ -7,11 +7,9 @@
 #include "nn/linear.h"
 #include "nn/norm.h"
 #include "nn/short_convolution.h"
+#include "ops/kda/plan.h"
 
 namespace deltatape::nn {
-
-/// Which implementation of the operator a layer runs; all give the same result up to rounding.
-enum class KDAImplementation : uint8_t { recurrent, chunk };
 
 /// What a layer carries from one piece of text to the next. Undefined tensors: nothing has been read yet.
 struct KDALayerCache {
@@ -19,6 +17,14 @@ struct KDALayerCache {
   Tensor k_conv;
   Tensor v_conv;  // [B,W-1,HV*V]
   Tensor state;   // [B,HV,K,V]
+};
+
+/// Which tokens of a batch form a text. Both undefined: every row of x is one. At most one may be given.
+struct TokenLayout {
+  /// bool, i64 or i32 [B,T] of 0 (padding) and 1; padding may stand anywhere, and be all of a row.
+  Tensor attention_mask = {};
+  /// i64 or i32 [N+1]: packed documents, B = 1.
+  Tensor cu_seqlens = {};
 };
 
 /// Two Linear maps in a row, `0` without and `1` with or without bias: in_features -> rank -> out_features.
@@ -46,11 +52,18 @@ class KimiDeltaAttention : public Module {
 
   /// x [B,T,hidden_size] gives the same shape. `cu_seqlens` i64 or i32 [N+1]: packed documents, B = 1.
   [[nodiscard]] Tensor forward(const Tensor& x, const Tensor& cu_seqlens = Tensor()) const;
+  /// The same with either way to say which tokens form a text: forward(x, {.attention_mask = mask}). Padding is taken
+  /// out before anything is computed: nothing of it reaches the result, which is zero there, as is x's gradient.
+  [[nodiscard]] Tensor forward(const Tensor& x, const TokenLayout& layout) const;
   /// As forward, for a text that comes in pieces; `cache` is brought up to date, and unchanged by an
   /// Error.
   [[nodiscard]] Tensor forward_next(const Tensor& x, KDALayerCache& cache) const;
 
-  void set_implementation(KDAImplementation implementation, int64_t chunk_size = 32);
+  /// Which implementation of the operator runs; all give the same result up to rounding. At first `automatic`, which is
+  /// a fused kernel (kda::plan). `chunk` runs the recurrence where forward_next is given but a few tokens.
+  void set_implementation(kda::Implementation implementation, int64_t chunk_size = 32);
+  [[nodiscard]] kda::Implementation implementation() const { return implementation_; }
+  [[nodiscard]] int64_t chunk_size() const { return chunk_size_; }
 
   Linear q_proj;
   Linear k_proj;
@@ -67,10 +80,12 @@ class KimiDeltaAttention : public Module {
   Linear o_proj;
 
  private:
+  void check_input(const Tensor& x) const;
+  [[nodiscard]] Tensor forward_unpadded(const Tensor& x, const Tensor& attention_mask) const;
   [[nodiscard]] Tensor run(const Tensor& x, const Tensor& cu_seqlens, KDALayerCache* cache) const;
 
   KDALayerConfig config_;
-  KDAImplementation implementation_ = KDAImplementation::chunk;
+  kda::Implementation implementation_ = kda::Implementation::automatic;
   int64_t chunk_size_ = 32;
 };
 

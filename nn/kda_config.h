@@ -19,7 +19,7 @@ struct KDALayerConfig {
   int64_t conv_size = 4;
   bool conv_bias = false;
   bool allow_neg_eigval = false;
-  bool safe_gate = false;  // changes the initial A_log only
+  bool safe_gate = false;  // initial A_log of 0; with a lower_bound in [-5, 0) the operator may centre decays
   std::optional<double> lower_bound = std::nullopt;
   double norm_eps = 1e-5;
   double initializer_range = 0.02;

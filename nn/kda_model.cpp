@@ -131,7 +131,7 @@ Tensor KDAForCausalLM::forward_next(const Tensor& ids, KDACache& cache) const {
   return y;
 }
 
-void KDAForCausalLM::set_implementation(KDAImplementation implementation, int64_t chunk_size) {
+void KDAForCausalLM::set_implementation(kda::Implementation implementation, int64_t chunk_size) {
   for (const auto& layer : model.layers) {
     layer->attn.set_implementation(implementation, chunk_size);
   }

@@ -70,7 +70,7 @@ class KDAForCausalLM : public Module {
 
   [[nodiscard]] const KDAConfig& config() const { return config_; }
   /// For all layers.
-  void set_implementation(KDAImplementation implementation, int64_t chunk_size = 32);
+  void set_implementation(kda::Implementation implementation, int64_t chunk_size = 32);
 
   KDAModel model;
   std::unique_ptr<Linear> lm_head;  // null with tie_word_embeddings

@@ -25,6 +25,7 @@ void add_kda(CLI::App& program, Action& action);
 void add_layer(CLI::App& program, Action& action);
 void add_gradcheck(CLI::App& program, Action& action);
 void add_model(CLI::App& program, Action& action);
+void add_bench(CLI::App& program, Action& action);
 void add_info(CLI::App& program, Action& action);
 
 /// Option values must be an integer of at least `minimum`.
@@ -42,7 +43,7 @@ CLI::Validator one_of(std::initializer_list<const char*> words);
 inline constexpr int64_t kMostThreads = 1024;
 /// Help of --impl where a whole model runs.
 inline constexpr const char* kImplementationHelp =
-    "composed, auto or fused; fused kernels are not in this version, auto is composed";
+    "composed: ops on the tape; fused: hand-written kernels; auto: fused";
 
 /// Runs CPU kernels with this many threads.
 void set_threads(int64_t count);

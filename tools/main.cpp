@@ -25,15 +25,14 @@ int report(const std::string& prefix, std::string message, int exit_code) {
   return exit_code;
 }
 
-// The subcommand in use, or the program itself before one is known.
+// The subcommand in use, at whatever level, or the program itself before one is known.
 CLI::App& chosen(CLI::App& program) {
   const auto used = program.get_subcommands();
-  return used.empty() ? program : *used.front();
+  return used.empty() ? program : chosen(*used.front());
 }
 
-std::string full_name(CLI::App& program) {
-  CLI::App& app = chosen(program);
-  return &app == &program ? program.get_name() : program.get_name() + " " + app.get_name();
+std::string full_name(const CLI::App& app) {
+  return app.get_parent() == nullptr ? app.get_name() : full_name(*app.get_parent()) + " " + app.get_name();
 }
 
 bool has_subcommand(const CLI::App& program, const std::string& name) {
@@ -64,6 +63,7 @@ int run(int argc, char** argv) {
   add_layer(program, action);
   add_model(program, action);
   add_gradcheck(program, action);
+  add_bench(program, action);
   add_info(program, action);
 
   if (argc < 2) {
@@ -77,13 +77,14 @@ int run(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    fmt::print("{}", chosen(program).help(chosen(program).get_parent() == nullptr ? "" : program.get_name()));
+    const CLI::App& app = chosen(program);
+    fmt::print("{}", app.help(app.get_parent() == nullptr ? "" : full_name(*app.get_parent())));
     return kFine;
   } catch (const CLI::CallForVersion&) {
     fmt::print("{}\n", version());
     return kFine;
   } catch (const CLI::ParseError& error) {
-    return report(full_name(program), error.what(), kWrongInput);
+    return report(full_name(chosen(program)), error.what(), kWrongInput);
   }
   if (!action) {
     return report(program.get_name(), "no subcommand, expected one of " + subcommand_names(program), kWrongInput);
@@ -91,15 +92,15 @@ int run(int argc, char** argv) {
   try {
     return action();
   } catch (const Error& error) {
-    return report(full_name(program), error.what(), kWrongInput);
+    return report(full_name(chosen(program)), error.what(), kWrongInput);
   } catch (const nlohmann::json::exception& error) {  // this and the next two: a file with values nobody expected
-    return report(full_name(program), error.what(), kWrongInput);
+    return report(full_name(chosen(program)), error.what(), kWrongInput);
   } catch (const std::length_error& error) {
-    return report(full_name(program), error.what(), kWrongInput);
+    return report(full_name(chosen(program)), error.what(), kWrongInput);
   } catch (const std::out_of_range& error) {
-    return report(full_name(program), error.what(), kWrongInput);
+    return report(full_name(chosen(program)), error.what(), kWrongInput);
   } catch (const std::exception& error) {
-    return report(full_name(program), error.what(), kFailed);
+    return report(full_name(chosen(program)), error.what(), kFailed);
   }
 }
 

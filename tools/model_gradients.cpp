@@ -54,6 +54,10 @@ std::vector<DirectionalDerivative> check_model_gradients(const nn::KDAForCausalL
   }
   copy.load_state_dict(state);
   copy.to(DType::f64);
+  for (size_t i = 0; i < copy.model.layers.size(); ++i) {
+    const nn::KimiDeltaAttention& attn = model.model.layers[i]->attn;
+    copy.model.layers[i]->attn.set_implementation(attn.implementation(), attn.chunk_size());
+  }
   loss_of(copy, batch).backward();
 
   const NoGradGuard no_grad;

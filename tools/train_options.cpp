@@ -74,7 +74,7 @@ void check_values(const TrainOptions& options, const std::string& file) {
   }
   word("task", options.task, {"", "palindrome", "mqar", "stack"}, "palindrome, mqar, stack or ''");
   word("schedule", options.schedule, {"constant", "cosine", "wsd"}, "constant, cosine or wsd");
-  word("impl", options.impl, {"composed", "auto", "fused"}, "composed or auto");
+  word("impl", options.impl, {"composed", "auto", "fused"}, "composed, auto or fused");
 }
 
 }  // namespace

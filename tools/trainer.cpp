@@ -32,8 +32,7 @@ Tensor rows_of(const Tensor& x, int64_t first, int64_t count) { return slice(x, 
 }  // namespace
 
 void choose_implementation(nn::KDAForCausalLM& model, const std::string& impl) {
-  check(impl != "fused", "--impl", "fused kernels are not in this version, expected composed or auto");
-  model.set_implementation(nn::KDAImplementation::chunk);
+  model.set_implementation(impl == "composed" ? kda::Implementation::chunk : kda::Implementation::automatic);
 }
 
 Trainer::Trainer(const nn::KDAConfig& config, std::unique_ptr<Data> data, TrainOptions options)

@@ -51,7 +51,7 @@ class Trainer {
   int64_t steps_done_ = 0;
 };
 
-/// Applies the value of --impl. Throws Error that says what is there.
+/// Applies the value of --impl: composed, or auto and fused, which are the same.
 void choose_implementation(nn::KDAForCausalLM& model, const std::string& impl);
 
 }  // namespace deltatape::tools

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "backends/cpu/ceil_div.h"
+
 namespace deltatape::cpu {
 
 /// Whether `nanoseconds` of work, roughly estimated, are worth waking the other threads for. Never inside a parallel
@@ -55,8 +57,5 @@ void parallel_ranges(int64_t count, int64_t elements, const F& f) {
     }
   }
 }
-
-/// Ceiling of a / b for b > 0.
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace deltatape::cpu

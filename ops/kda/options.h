@@ -49,12 +49,13 @@ struct Options {
 
 /// `final_state` and `h` are undefined unless asked for.
 struct Output {
-  Tensor o;            // [B,T,HV,V]
-  Tensor final_state;  // as initial_state; N = B without cu_seqlens
-  Tensor h;            // [B,NT,HV,K,V] ([..,V,K] with state_v_first), NT = ceil(T / chunk_size); with cu_seqlens or
-                       // segment_ids [1,NT,HV,K,V], the chunks of all sequences (rows) one after another. In the dtype
-                       // that is computed in; carries no gradient
-  std::string_view kernel;  // what ran: the name of the implementation, or of the one that it fell back to
+  Tensor o = {};            // [B,T,HV,V]
+  Tensor final_state = {};  // as initial_state; N = B without cu_seqlens
+  /// [B,NT,HV,K,V] ([..,V,K] with state_v_first), NT = ceil(T / chunk_size); with cu_seqlens or segment_ids
+  /// [1,NT,HV,K,V], the chunks of all sequences (rows) one after another. In the dtype that is computed in; carries no
+  /// gradient.
+  Tensor h = {};
+  std::string_view kernel = {};  // what ran: the function's name
 };
 
 }  // namespace deltatape::kda

@@ -12,6 +12,7 @@
 #include "ops/convert.h"
 #include "ops/inplace.h"
 #include "ops/views.h"
+#include "tests/nn/kda_kernel.h"
 #include "tests/ops/kda/kda_cases.h"
 #include "tests/support/gold_folder.h"
 
@@ -46,7 +47,7 @@ nn::KDALayerConfig layer_config(const nlohmann::json& json) {
   return c;
 }
 
-void check_layer(const GoldFolder& gold, DType dtype, nn::KDAImplementation implementation) {
+void check_layer(const GoldFolder& gold, DType dtype, kda::Implementation implementation) {
   Generator generator(0);
   nn::KimiDeltaAttention layer(layer_config(gold.config()), generator);
   layer.to(dtype);
@@ -59,6 +60,7 @@ void check_layer(const GoldFolder& gold, DType dtype, nn::KDAImplementation impl
   Tensor x = gold.load("x", dtype);
   x.set_requires_grad();
   const Tensor y = layer.forward(x, gold.load("cu_seqlens"));
+  CHECK(test::kernel_behind(y) == test::expected_kernel(implementation, x.size(1)));
   y.backward(gold.load("dy", dtype));
 
   const bool f64 = dtype == DType::f64;
@@ -74,7 +76,9 @@ TEST_CASE("KimiDeltaAttention: golden layer cases in f64 and f32") {
   for (const std::string& name : test::gold_cases("layer")) {
     CAPTURE(name);
     const GoldFolder gold(name);
-    for (const auto implementation : {nn::KDAImplementation::chunk, nn::KDAImplementation::recurrent}) {
+    for (const auto implementation : {kda::Implementation::chunk, kda::Implementation::recurrent,
+                                      kda::Implementation::fused_chunk, kda::Implementation::fused_recurrent}) {
+      CAPTURE(kda::name_of(implementation));
       check_layer(gold, DType::f64, implementation);
       check_layer(gold, DType::f32, implementation);
     }
@@ -83,7 +87,7 @@ TEST_CASE("KimiDeltaAttention: golden layer cases in f64 and f32") {
 
 class GoldModel {
  public:
-  GoldModel(const std::string& name, DType dtype)
+  GoldModel(const std::string& name, DType dtype, kda::Implementation implementation)
       : gold(name),
         f64(dtype == DType::f64),
         limit(f64 ? 1e-9 : 5e-4),
@@ -92,6 +96,7 @@ class GoldModel {
         cu_seqlens(gold.load("cu_seqlens")) {
     model.to(dtype);
     model.load_state_dict(io::load_safetensors(gold.path() / "model.safetensors").tensors);
+    model.set_implementation(implementation);
   }
 
   GoldFolder gold;
@@ -181,12 +186,15 @@ void check_training(GoldModel& g) {
 TEST_CASE("KDAForCausalLM: golden models in f64 and f32, from logits to the trained parameters [slow]") {
   for (const std::string& name : test::gold_cases("model")) {
     for (const DType dtype : {DType::f64, DType::f32}) {
-      CAPTURE(name);
-      CAPTURE(to_string(dtype));
-      GoldModel g(name, dtype);
-      check_gradients(g);
-      check_decoding(g);
-      check_training(g);
+      for (const auto implementation : {kda::Implementation::chunk, kda::Implementation::automatic}) {
+        CAPTURE(name);
+        CAPTURE(to_string(dtype));
+        CAPTURE(kda::name_of(implementation));
+        GoldModel g(name, dtype, implementation);
+        check_gradients(g);
+        check_decoding(g);
+        check_training(g);
+      }
     }
   }
 }

@@ -35,6 +35,11 @@ nn::KDAConfig tiny_config() {
   return c;
 }
 
+std::vector<kda::Implementation> kda_implementations() {
+  return {kda::Implementation::automatic, kda::Implementation::recurrent, kda::Implementation::chunk,
+          kda::Implementation::fused_recurrent, kda::Implementation::fused_chunk};
+}
+
 Tensor random_ids(const Shape& shape, uint64_t seed, int64_t vocabulary = 17) {
   Generator generator(seed);
   return randint(0, vocabulary, shape, generator);
@@ -118,7 +123,7 @@ TEST_CASE("KDAForCausalLM: FLA's initial values") {
   CHECK(same.model.embeddings.weight.to_vector<float>() == model.model.embeddings.weight.to_vector<float>());
 }
 
-TEST_CASE("KDAForCausalLM: chunk and recurrent implementations give the same logits and gradients") {
+TEST_CASE("KDAForCausalLM: all implementations give the same logits and gradients") {
   const Tensor ids = random_ids({2, 21}, 3);
   for (const bool bounded : {false, true}) {
     nn::KDAConfig config = tiny_config();
@@ -130,7 +135,7 @@ TEST_CASE("KDAForCausalLM: chunk and recurrent implementations give the same log
     Generator generator(4);
     nn::KDAForCausalLM model(config, generator);
     model.to(DType::f64);
-    const auto run = [&](nn::KDAImplementation implementation) {
+    const auto run = [&](kda::Implementation implementation) {
       model.set_implementation(implementation, 16);
       model.zero_grad();
       const Tensor logits = model.forward(ids);
@@ -141,11 +146,14 @@ TEST_CASE("KDAForCausalLM: chunk and recurrent implementations give the same log
       }
       return results;
     };
-    const auto chunk = run(nn::KDAImplementation::chunk);
-    const auto recurrent = run(nn::KDAImplementation::recurrent);
-    for (size_t i = 0; i < chunk.size(); ++i) {
-      CAPTURE(i);
-      CHECK(test::relative_error(chunk[i], recurrent[i]) <= 1e-10);
+    const auto expected = run(kda::Implementation::recurrent);
+    for (const auto implementation : kda_implementations()) {
+      CAPTURE(kda::name_of(implementation));
+      const auto results = run(implementation);
+      for (size_t i = 0; i < expected.size(); ++i) {
+        CAPTURE(i);
+        CHECK(test::relative_error(results[i], expected[i]) <= 1e-10);
+      }
     }
   }
 }
@@ -156,7 +164,8 @@ TEST_CASE("KDAForCausalLM: packed documents equal the documents one by one") {
   model.to(DType::f64);
   const std::vector<int64_t> bounds{0, 5, 5, 6, 25, 30};
   const Tensor ids = random_ids({1, 30}, 6);
-  for (const auto implementation : {nn::KDAImplementation::chunk, nn::KDAImplementation::recurrent}) {
+  for (const auto implementation : kda_implementations()) {
+    CAPTURE(kda::name_of(implementation));
     model.set_implementation(implementation, 16);
     const Tensor packed = model.forward(ids, from_vector(bounds));
     for (size_t n = 0; n + 1 < bounds.size(); ++n) {
@@ -255,7 +264,6 @@ TEST_CASE("KDAForCausalLM: learns a repeating text") {
   config.initializer_range = 0.1;
   Generator generator(11);
   nn::KDAForCausalLM model(config, generator);
-  model.set_implementation(nn::KDAImplementation::chunk, 16);
   nn::AdamWOptions options;
   options.learning_rate = 0.02;
   nn::AdamW optimizer(model.named_parameters(), options);

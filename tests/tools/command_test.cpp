@@ -58,8 +58,9 @@ TEST_SUITE("command") {
     check_wrong_input({"train", "--task", "sudoku"}, {"--task", "'sudoku'", "palindrome"});
     check_wrong_input({"train", "--task", "mqar", "--steps", "0"}, {"--steps", "'0'", "integer of 1 or more"});
     check_wrong_input({"train", "--task", "mqar", "--lr", "fast"}, {"--lr", "'fast'", "number"});
-    check_wrong_input({"train", "--task", "mqar", "--impl", "fused"},
-                      {"--impl: fused kernels are not in this version, expected composed or auto"});
+    check_wrong_input({"train", "--task", "mqar", "--impl", "magic"},
+                      {"--impl", "'magic'", "composed", "auto", "fused"});
+    check_wrong_input({"model", "no-such-case", "--impl", "magic"}, {"--impl", "'magic'", "composed"});
     check_wrong_input({"train", "--task", "mqar", "--schedule", "cosine", "--warmup-steps", "10", "--steps", "3"},
                       {"--warmup-steps is 10, expected at most --steps = 3"});
     check_wrong_input({"train", "--task", "mqar", "--threads", "1025"}, {"--threads", "from 0 to 1024"});

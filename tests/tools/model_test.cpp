@@ -23,15 +23,17 @@ fs::path gold() {
 }  // namespace
 
 TEST_SUITE("command") {
-  TEST_CASE("model: golden cases in f64 and f32 [slow]") {
+  TEST_CASE("model: golden cases, composed and fused [slow]") {
     if (gold().empty()) {
       return;
     }
-    for (const char* dtype : {"f64", "f32"}) {
+    using Words = std::vector<std::string>;
+    for (const Words& words : {Words{"f64", "composed"}, Words{"f32", "composed"}, Words{"f64", "fused"}}) {
       const TemporaryFolder folder;
-      const auto result = run_program({"model", (gold() / "model_gva_tied").string(),
-                                       (gold() / "model_packed/").string(), "--dtype", dtype, "--check", "--out",
-                                       (folder / "out").string(), "--json", (folder / "rows.json").string()});
+      const auto result =
+          run_program({"model", (gold() / "model_gva_tied").string(), (gold() / "model_packed/").string(), "--dtype",
+                       words[0], "--impl", words[1], "--check", "--out", (folder / "out").string(), "--json",
+                       (folder / "rows.json").string()});
       CAPTURE(result.out);
       CAPTURE(result.err);
       CHECK(result.exit_code == 0);

@@ -127,6 +127,30 @@ TEST_SUITE("command") {
     }
   }
 
+  TEST_CASE("train: --impl composed and fused give the same losses up to rounding, auto those of fused") {
+    if (test::program_path().empty()) {
+      return;
+    }
+    const Workplace place;
+    for (const std::string impl : {"composed", "fused", "auto"}) {
+      const auto result = run_program(place.train(impl, {"--steps", "3", "--impl", impl, "--check-gradients", "3"}));
+      CAPTURE(result.err);
+      REQUIRE(result.exit_code == 0);
+    }
+    const auto composed = metrics(place.path("composed"));
+    const auto fused = metrics(place.path("fused"));
+    const auto automatic = metrics(place.path("auto"));
+    REQUIRE(composed.size() == 3);
+    REQUIRE(fused.size() == 3);
+    for (size_t i = 0; i < 3; ++i) {
+      for (const char* key : {"loss", "grad_norm"}) {
+        const double expected = composed[i][key].get<double>();
+        CHECK(std::fabs(fused[i][key].get<double>() - expected) <= 1e-3 * expected);
+      }
+    }
+    CHECK(automatic == fused);
+  }
+
   TEST_CASE("train: a run cannot be resumed with another text, model or seed") {
     if (test::program_path().empty()) {
       return;

@@ -1,7 +1,8 @@
-// The composed forms against golden operator cases, where these are at hand.
+// All implementations against golden operator cases, where these are at hand.
 #include <doctest/doctest.h>
 
 #include "ops/kda/chunk.h"
+#include "ops/kda/fused.h"
 #include "ops/kda/recurrent.h"
 #include "tests/ops/kda/kda_cases.h"
 #include "tests/support/gold_folder.h"
@@ -31,6 +32,7 @@ test::KDACase load_case(const test::GoldFolder& gold, DType dtype) {
   c.options.use_beta_sigmoid = config["use_beta_sigmoid"].get<bool>();
   c.options.allow_neg_eigval = config["allow_neg_eigval"].get<bool>();
   c.options.output_final_state = config["output_final_state"].get<bool>();
+  c.options.safe_gate = config["safe_gate"].get<bool>();
   c.options.state_v_first = config["state_v_first"].get<bool>();
   c.options.chunk_size = config["chunk_size"].get<int64_t>();
   c.d_o = gold.load("do", dtype);
@@ -65,12 +67,13 @@ TEST_CASE("kda: golden operator cases in f64 and f32 [slow]") {
   for (const std::string& name : names) {
     CAPTURE(name);
     const test::GoldFolder gold(name);
-    const test::KDACase exact = load_case(gold, DType::f64);
-    check_results(gold, run_case(&kda::chunk, exact), DType::f64);
-    check_results(gold, run_case(&kda::recurrent, exact), DType::f64);
-    const test::KDACase single = load_case(gold, DType::f32);
-    check_results(gold, run_case(&kda::chunk, single), DType::f32);
-    check_results(gold, run_case(&kda::recurrent, single), DType::f32);
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      const test::KDACase c = load_case(gold, dtype);
+      check_results(gold, run_case(&kda::chunk, c), dtype);
+      check_results(gold, run_case(&kda::recurrent, c), dtype);
+      check_results(gold, run_case(&kda::fused_chunk, c), dtype);
+      check_results(gold, run_case(&kda::fused_recurrent, c), dtype);
+    }
   }
 }
 

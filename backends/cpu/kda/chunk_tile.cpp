@@ -1,0 +1,35 @@
+#include "backends/cpu/kda/chunk_tile.h"
+
+namespace deltatape::cpu::kda {
+
+template <class T>
+bool make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
+               const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch) {
+  using V = Vec<T>;
+  const int64_t head = value_head / (problem.HV / problem.H);
+  prologue.queries(place, head, rows.q);
+  prologue.keys(place, head, rows.k);
+  prologue.log_decays(place, value_head, rows.g);
+  prologue.betas(place, value_head, tile.beta);
+
+  const bool centred = problem.safe_gate && may_be_centred(rows.g, size.Kp);
+  decay_products(centred, DecayInputs<T>{rows.q, rows.k, rows.g, size.Kp},
+                 DecayProducts<T>{rows.from_start, rows.to_end, tile.N, tile.Aqk}, scratch);
+  const int64_t elements = kTileRows * size.Kp;
+  for_registers<T>(elements, [&](int64_t i) {
+    const V k = V::load(rows.k + i);
+    const V from_start = V::load(rows.from_start + i);
+    (k * from_start).store(tile.read + i);
+    (V::load(rows.q + i) * from_start).store(tile.read + elements + i);
+    (k * V::load(rows.to_end + i)).store(tile.kg + i);
+  });
+  std::copy_n(rows.from_start + elements - size.Kp, size.Kp, tile.whole);
+  return centred;
+}
+
+template bool make_tile(const Prologue<float>&, const KernelProblem&, const Place&, int64_t, const Sizes<float>&,
+                        const TileRows<float>&, const ChunkTile<float>&, float*);
+template bool make_tile(const Prologue<double>&, const KernelProblem&, const Place&, int64_t, const Sizes<double>&,
+                        const TileRows<double>&, const ChunkTile<double>&, double*);
+
+}  // namespace deltatape::cpu::kda

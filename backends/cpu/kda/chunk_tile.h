@@ -1,0 +1,60 @@
+// What a tile needs of no other tile: the operands of the state loop, made from the tensors of a call.
+#pragma once
+
+#include "backends/cpu/kda/decay_tile.h"
+#include "backends/cpu/kda/prologue.h"
+
+namespace deltatape::cpu::kda {
+
+/// One tile of one value head. Names as in docs/chunk-forward.md.
+template <class T>
+struct ChunkTile {
+  T* read;   // [32, Kp]: k exp(G), then q exp(G); q is scaled
+  T* kg;     // [16, Kp]: k exp(G_15 - G)
+  T* whole;  // [Kp]: exp(G_15)
+  T* N;      // [16, 16], strictly lower
+  T* Aqk;    // [16, 16], lower
+  T* beta;   // [16]
+
+  [[nodiscard]] const T* k_read() const { return read; }
+
+  static int64_t elements(int64_t Kp) {
+    return Pieces<T>::rounded(3 * kTileRows * Kp) + Pieces<T>::rounded(Kp) + 2 * kSquare +
+           Pieces<T>::rounded(kTileRows);
+  }
+  ChunkTile(T* memory, int64_t Kp) {
+    Pieces<T> pieces(memory);
+    read = pieces.take(3 * kTileRows * Kp);
+    kg = read + 2 * kTileRows * Kp;
+    whole = pieces.take(Kp);
+    N = pieces.take(kSquare);
+    Aqk = pieces.take(kSquare);
+    beta = pieces.take(kTileRows);
+  }
+};
+
+/// The tile's own rows, kept where backward needs them.
+template <class T>
+struct TileRows {
+  T* q;  // [16, Kp] each; q is scaled
+  T* k;
+  T* g;
+  T* from_start;  // exp(G)
+  T* to_end;      // exp(G_15 - G)
+
+  static int64_t elements(int64_t Kp) { return Pieces<T>::rounded(5 * kTileRows * Kp); }
+  TileRows(T* memory, int64_t Kp) {
+    q = memory;
+    k = q + kTileRows * Kp;
+    g = k + kTileRows * Kp;
+    from_start = g + kTileRows * Kp;
+    to_end = from_start + kTileRows * Kp;
+  }
+};
+
+/// Fills a tile. Returns whether its decays were centred, which backward must do in the same way.
+template <class T>
+bool make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
+               const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch);
+
+}  // namespace deltatape::cpu::kda

@@ -1,0 +1,90 @@
+#include "backends/cpu/kda/prologue.h"
+
+#include <cmath>
+#include <vector>
+
+#include "backends/cpu/float_rows.h"
+#include "backends/cpu/kda/gate.h"
+#include "backends/cpu/row_sums.h"
+#include "backends/elementwise_functions.h"
+
+namespace deltatape::cpu::kda {
+
+template <class T>
+Prologue<T>::Prologue(const KernelProblem& problem, const KernelInputs& inputs)
+    : problem_(problem),
+      inputs_(inputs),
+      size_(problem),
+      q_(inputs.q, problem.K),
+      k_(inputs.k, problem.K),
+      v_(inputs.v, problem.V),
+      g_(inputs.g, problem.K),
+      beta_(inputs.beta, 1) {}
+
+template <class T>
+void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor, T* out) const {
+  read_tile(reader, place, problem_.T, problem_.H, head, size_.K, 0, size_.Kp, out, size_.Kp);
+  for (int64_t i = 0; i < place.count; ++i) {
+    T* row = out + i * size_.Kp;
+    double scale = factor;
+    if (problem_.l2norm) {
+      const double squares = sum_row<T>([](Vec<T> x) { return x * x; }, size_.Kp, row);
+      scale *= 1.0 / std::sqrt(squares + kNormEps);
+    }
+    const Vec<T> scales(scale);
+    for_registers<T>(size_.Kp, [&](int64_t c) { (Vec<T>::load(row + c) * scales).store(row + c); });
+  }
+}
+
+template <class T>
+void Prologue<T>::queries(const Place& place, int64_t head, T* q) const {
+  rows(q_, place, head, problem_.scale, q);
+}
+
+template <class T>
+void Prologue<T>::keys(const Place& place, int64_t head, T* k) const {
+  rows(k_, place, head, 1.0, k);
+}
+
+template <class T>
+void Prologue<T>::log_decays(const Place& place, int64_t value_head, T* g) const {
+  read_tile(g_, place, problem_.T, problem_.HV, value_head, size_.K, 0, size_.Kp, g, size_.Kp);
+  if (problem_.gate == Gate::none) {
+    return;
+  }
+  Scratch<T> bias(size_.Kp);
+  const GateOfHead<T> gate(problem_, inputs_, value_head, bias.data());
+  for (int64_t i = 0; i < place.count; ++i) {
+    T* row = g + i * size_.Kp;
+    for_registers<T>(size_.Kp, [&](int64_t c) { gate(Vec<T>::load(row + c), c).store(row + c); });
+    std::fill(row + size_.K, row + size_.Kp, T(0));
+  }
+}
+
+template <class T>
+void Prologue<T>::betas(const Place& place, int64_t value_head, T* beta) const {
+  using V = Vec<T>;
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    beta[i] = 0;
+    if (i < place.count) {
+      beta_.read((place.row * problem_.T + place.first + i) * problem_.HV + value_head, 0, 1, beta + i);
+    }
+  }
+  if (problem_.beta_sigmoid) {
+    for_registers<T>(kTileRows, [&](int64_t i) {
+      (V(problem_.beta_factor) * elementwise::sigmoid(V::load(beta + i))).store(beta + i);
+    });
+    std::fill(beta + place.count, beta + kTileRows, T(0));
+  }
+}
+
+template <class T>
+void Prologue<T>::values(const Place& place, int64_t value_head, int64_t first, int64_t columns, T* v,
+                         int64_t ld) const {
+  read_tile(v_, place, problem_.T, problem_.HV, value_head, size_.V, first, columns, v, ld);
+}
+
+template class Prologue<float>;
+template class Prologue<double>;
+
+}  // namespace deltatape::cpu::kda

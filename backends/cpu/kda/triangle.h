@@ -1,0 +1,86 @@
+// Unit triangular systems and triangular products with the 16 x 16 matrices of a tile, on rows of a block of columns.
+// One register of columns at a time; row i uses rows up to i (or from i on) only, so what stands in the others, NaN
+// included, never reaches it.
+#pragma once
+
+#include "backends/cpu/kda/tile.h"
+
+namespace deltatape::cpu::kda {
+
+/// Rows [16] of one register each.
+template <class T>
+struct RowRegisters {
+  Vec<T> row[kTileRows];
+
+  static RowRegisters load(const T* x, int64_t ld) {
+    RowRegisters r;
+    for (int64_t i = 0; i < kTileRows; ++i) {
+      r.row[i] = Vec<T>::load(x + i * ld);
+    }
+    return r;
+  }
+};
+
+/// e_i = x_i - sum_{j<i} N_ij d_j and d_i = beta_i e_i, in place of x and into d: what each token finds wrong and what
+/// it writes. N [16, 16] strictly lower, x and d [16, columns].
+template <class T>
+void solve_writes(const T* N, const T* beta, int64_t columns, T* x, int64_t ldx, T* d, int64_t ldd) {
+  for_registers<T>(columns, [&](int64_t c) {
+    auto e = RowRegisters<T>::load(x + c, ldx);
+    for (int64_t j = 0; j < kTileRows; ++j) {
+      const Vec<T> write = broadcast(beta + j) * e.row[j];
+      e.row[j].store(x + j * ldx + c);
+      write.store(d + j * ldd + c);
+      for (int64_t i = j + 1; i < kTileRows; ++i) {
+        e.row[i] = fma(-broadcast(N + i * kTileRows + j), write, e.row[i]);
+      }
+    }
+  });
+}
+
+/// The adjoint: lambda_i = y_i - sum_{j>i} N_ji beta_j lambda_j in place of y.
+template <class T>
+void solve_writes_adjoint(const T* N, const T* beta, int64_t columns, T* y, int64_t ldy) {
+  for_registers<T>(columns, [&](int64_t c) {
+    auto lambda = RowRegisters<T>::load(y + c, ldy);
+    for (int64_t j = kTileRows - 1; j >= 0; --j) {
+      lambda.row[j].store(y + j * ldy + c);
+      const Vec<T> read = broadcast(beta + j) * lambda.row[j];
+      for (int64_t i = 0; i < j; ++i) {
+        lambda.row[i] = fma(-broadcast(N + j * kTileRows + i), read, lambda.row[i]);
+      }
+    }
+  });
+}
+
+/// y_i += sum_{j<=i} A_ij x_j.
+template <class T>
+void add_lower_product(const T* A, int64_t columns, const T* x, int64_t ldx, T* y, int64_t ldy) {
+  for_registers<T>(columns, [&](int64_t c) {
+    auto sum = RowRegisters<T>::load(y + c, ldy);
+    for (int64_t j = 0; j < kTileRows; ++j) {
+      const Vec<T> row = Vec<T>::load(x + j * ldx + c);
+      for (int64_t i = j; i < kTileRows; ++i) {
+        sum.row[i] = fma(broadcast(A + i * kTileRows + j), row, sum.row[i]);
+      }
+      sum.row[j].store(y + j * ldy + c);
+    }
+  });
+}
+
+/// y_i += sum_{j>=i} A_ji x_j: the product with A'.
+template <class T>
+void add_lower_product_adjoint(const T* A, int64_t columns, const T* x, int64_t ldx, T* y, int64_t ldy) {
+  for_registers<T>(columns, [&](int64_t c) {
+    auto sum = RowRegisters<T>::load(y + c, ldy);
+    for (int64_t j = kTileRows - 1; j >= 0; --j) {
+      const Vec<T> row = Vec<T>::load(x + j * ldx + c);
+      for (int64_t i = 0; i <= j; ++i) {
+        sum.row[i] = fma(broadcast(A + j * kTileRows + i), row, sum.row[i]);
+      }
+      sum.row[j].store(y + j * ldy + c);
+    }
+  });
+}
+
+}  // namespace deltatape::cpu::kda

@@ -1,0 +1,291 @@
+// deltatape bench kda: how fast the implementations of the operator are, beside the matrix-product rate of the same
+// run.
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <memory>
+
+#include "autograd/backward.h"
+#include "autograd/grad_mode.h"
+#include "core/error.h"
+#include "core/generator.h"
+#include "ops/kda/inputs.h"
+#include "ops/ops.h"
+#include "tools/command.h"
+#include "tools/peak_memory.h"
+#include "tools/table.h"
+
+namespace deltatape::tools {
+namespace {
+
+struct BenchArguments {
+  std::string shape = "1,1024,4,4,128,128";
+  std::string impl = "fused-chunk";
+  std::string pass = "all";
+  std::string device = "cpu";
+  std::string dtype = "f32";
+  std::string gate = "lower-bound";
+  bool l2norm = false;
+  bool beta_sigmoid = false;
+  bool safe_gate = false;
+  bool save_intermediates = false;
+  bool varlen = false;
+  int64_t chunk_size = 64;
+  int64_t threads = 0;
+  int64_t repeat = 5;
+  std::string json;
+};
+
+struct Sizes {
+  int64_t B, T, H, HV, K, V;
+};
+
+Sizes parse_shape(const std::string& text) {
+  std::vector<int64_t> sizes;
+  for (const std::string& part : split_at_commas(text)) {
+    int64_t size = 0;
+    const auto result = std::from_chars(part.data(), part.data() + part.size(), size);
+    check(result.ec == std::errc() && result.ptr == part.data() + part.size() && size > 0, "--shape",
+          "'{}' in '{}' is not an integer of 1 or more", part, text);
+    sizes.push_back(size);
+  }
+  check(sizes.size() == 6, "--shape", "'{}' has {} sizes, expected 6: B,T,H,HV,K,V", text, sizes.size());
+  check(sizes[3] % sizes[2] == 0, "--shape", "HV is {}, expected a multiple of H = {}", sizes[3], sizes[2]);
+  return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
+}
+
+kda::Implementation parse_implementation(const std::string& name) {
+  for (const auto implementation :
+       {kda::Implementation::automatic, kda::Implementation::recurrent, kda::Implementation::chunk,
+        kda::Implementation::fused_recurrent, kda::Implementation::fused_chunk}) {
+    if (name == kda::name_of(implementation)) {
+      return implementation;
+    }
+  }
+  fail("--impl", "'{}' is not one of recurrent, chunk, fused-recurrent, fused-chunk, automatic", name);
+}
+
+/// Useful work: the direct chunk form with tiles of 16 tokens, without computing anything twice, whatever runs.
+double useful_flops(const Sizes& s, bool forward, bool backward) {
+  const double products = static_cast<double>(s.K * s.V);
+  const double inside = 16.0 * static_cast<double>(s.K + s.V);
+  const double per_token =
+      (forward ? 6.0 * products + 4.0 * inside + 256.0 / 3.0 : 0.0) + (backward ? 12.0 * products + 8.0 * inside : 0.0);
+  return per_token * static_cast<double>(s.B * s.T * s.HV);
+}
+
+double milliseconds(const std::function<void()>& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Of a product of 1024 x 1024 matrices in the type that is computed in.
+double product_gflops(DType dtype, Device device) {
+  const NoGradGuard guard;
+  Generator generator(1);
+  const TensorOptions options{dtype == DType::f64 ? DType::f64 : DType::f32, device};
+  const Tensor a = randn({1024, 1024}, generator, options);
+  const Tensor b = randn({1024, 1024}, generator, options);
+  double best = 1e30;
+  for (int i = 0; i < 7; ++i) {
+    best = std::min(best, milliseconds([&] { static_cast<void>(matmul(a, b)); }));
+  }
+  return 2.0 * 1024.0 * 1024.0 * 1024.0 / best / 1e6;
+}
+
+struct BenchCase {
+  kda::Inputs inputs;
+  kda::Options options;
+  Tensor d_o;
+  std::vector<Tensor> leaves;
+};
+
+BenchCase make_case(const BenchArguments& arguments, const Sizes& s, DType dtype, Device device) {
+  Generator generator(1);
+  const auto normal = [&](const Shape& shape, double deviation) {
+    return to(mul(randn(shape, generator, {DType::f32, device}), deviation), dtype);
+  };
+  BenchCase c;
+  // Keys of length near 1 without the norm, so that nothing grows.
+  const double length = 1.0 / std::sqrt(static_cast<double>(s.K));
+  c.inputs.q = normal({s.B, s.T, s.H, s.K}, length);
+  c.inputs.k = normal({s.B, s.T, s.H, s.K}, length);
+  c.inputs.v = normal({s.B, s.T, s.HV, s.V}, 1.0);
+  c.inputs.g = normal({s.B, s.T, s.HV, s.K}, 1.0);
+  c.inputs.beta = normal({s.B, s.T, s.HV}, 1.0);
+  c.d_o = normal({s.B, s.T, s.HV, s.V}, 1.0);
+  if (arguments.gate == "none") {
+    c.inputs.g = neg(abs(c.inputs.g));
+  } else {
+    c.options.gate = arguments.gate == "standard" ? kda::Gate::standard : kda::Gate::lower_bound;
+    c.inputs.A_log = zeros({s.HV}, {dtype, device});
+    c.inputs.dt_bias = zeros({s.HV * s.K}, {dtype, device});
+  }
+  if (!arguments.beta_sigmoid) {
+    c.inputs.beta = sigmoid(c.inputs.beta);
+  }
+  if (arguments.varlen) {  // eight sequences of unlike lengths, one of them empty
+    std::vector<int64_t> bounds{0};
+    for (const int64_t part : {1, 2, 2, 4, 8, 15, 23, 32}) {
+      bounds.push_back(s.T * part / 32);
+    }
+    c.inputs.cu_seqlens = from_vector(bounds);
+  }
+  c.options.use_qk_l2norm = arguments.l2norm;
+  c.options.use_beta_sigmoid = arguments.beta_sigmoid;
+  c.options.safe_gate = arguments.safe_gate;
+  c.options.save_intermediates = arguments.save_intermediates;
+  c.options.chunk_size = arguments.chunk_size;
+  for (Tensor* tensor :
+       {&c.inputs.q, &c.inputs.k, &c.inputs.v, &c.inputs.g, &c.inputs.beta, &c.inputs.A_log, &c.inputs.dt_bias}) {
+    if (tensor->defined()) {
+      *tensor = tensor->detach();
+      tensor->set_requires_grad();
+      c.leaves.push_back(*tensor);
+    }
+  }
+  return c;
+}
+
+struct Times {
+  std::vector<double> forward;
+  std::vector<double> backward;
+  int64_t peak_bytes = 0;
+};
+
+/// `repeat` runs after one that warms up. Forward alone is timed without a tape when backward is not wanted.
+Times measure(const BenchCase& c, kda::Implementation implementation, bool backward, int64_t repeat) {
+  Times times;
+  const PeakMemory peak;
+  for (int64_t i = 0; i <= repeat; ++i) {
+    const GradModeGuard mode(backward);
+    kda::Output out;
+    const double forward_ms = milliseconds([&] { out = kda::run(implementation, c.inputs, c.options); });
+    double backward_ms = 0.0;
+    if (backward) {
+      backward_ms = milliseconds(
+          [&] { static_cast<void>(grad(std::vector<Tensor>{out.o}, c.leaves, std::vector<Tensor>{c.d_o})); });
+    }
+    if (i > 0) {
+      times.forward.push_back(forward_ms);
+      times.backward.push_back(backward_ms);
+    }
+  }
+  times.peak_bytes = peak.bytes();
+  return times;
+}
+
+double median(std::vector<double> x) {
+  std::sort(x.begin(), x.end());
+  return x.size() % 2 == 1 ? x[x.size() / 2] : 0.5 * (x[x.size() / 2 - 1] + x[x.size() / 2]);
+}
+
+int run_bench(const BenchArguments& arguments) {
+  if (arguments.threads > 0) {
+    set_threads(arguments.threads);
+  }
+  const Sizes s = parse_shape(arguments.shape);
+  const DType dtype = parse_dtype("--dtype", arguments.dtype);
+  const Device device = Device::parse("--device", arguments.device);
+  check(!arguments.varlen || s.B == 1, "--shape", "B is {}, expected 1 with --varlen", s.B);
+  std::vector<kda::Implementation> implementations;
+  for (const std::string& name : split_at_commas(arguments.impl)) {
+    implementations.push_back(parse_implementation(name));
+  }
+  if (!arguments.json.empty()) {
+    check_writable("--json", arguments.json);
+  }
+
+  const BenchCase c = make_case(arguments, s, dtype, device);
+  kda::check_options("--gate", c.options);
+  const double product = product_gflops(dtype, device);
+  Table table({"impl", "pass", "shape", "dtype", "device", "threads", "ms_min", "ms_median", "gflops", "gemm_gflops",
+               "share_of_gemm", "tokens_per_s", "peak_bytes"});
+  for (const kda::Implementation implementation : implementations) {
+    const auto add_row = [&](const char* pass, const std::vector<double>& ms, bool forward, bool backward,
+                             int64_t peak_bytes) {
+      const double best = *std::min_element(ms.begin(), ms.end());
+      const double gflops = useful_flops(s, forward, backward) / best / 1e6;
+      table.add_row({std::string(kda::name_of(implementation)), pass, arguments.shape, arguments.dtype,
+                     arguments.device, int64_t{omp_get_max_threads()}, Cell(best, 3), Cell(median(ms), 3),
+                     Cell(gflops, 2), Cell(product, 2), Cell(gflops / product, 3),
+                     Cell(static_cast<double>(s.B * s.T) / best * 1e3, 3), peak_bytes});
+    };
+    const bool all = arguments.pass == "all";
+    if (all || arguments.pass == "fwd") {
+      const Times times = measure(c, implementation, false, arguments.repeat);
+      add_row("fwd", times.forward, true, false, times.peak_bytes);
+    }
+    if (arguments.pass == "fwd") {
+      continue;
+    }
+    const Times times = measure(c, implementation, true, arguments.repeat);
+    if (all || arguments.pass == "bwd") {
+      add_row("bwd", times.backward, false, true, times.peak_bytes);
+    }
+    if (all || arguments.pass == "fwd+bwd") {
+      std::vector<double> both(times.forward);
+      std::transform(both.begin(), both.end(), times.backward.begin(), both.begin(), std::plus<>());
+      add_row("fwd+bwd", both, true, true, times.peak_bytes);
+    }
+  }
+  table.print(stdout);
+  if (!arguments.json.empty()) {
+    write_json(arguments.json, table.to_json());
+  }
+  return kFine;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& program, Action& action) {
+  CLI::App& bench = *program.add_subcommand("bench", "Measure how fast something is");
+  bench.require_subcommand(1);
+  bench.footer("Example:\n  deltatape bench kda --shape 1,4096,8,8,128,128 --l2norm --beta-sigmoid");
+  CLI::App& app = *bench.add_subcommand("kda", "The KDA operator, forward and backward");
+  auto arguments = std::make_shared<BenchArguments>();
+  app.add_option("--shape", arguments->shape, "Sizes")->type_name("B,T,H,HV,K,V")->capture_default_str();
+  app.add_option("--impl", arguments->impl,
+                 "Comma-separated: recurrent, chunk, fused-recurrent, fused-chunk, automatic")
+      ->type_name("LIST")
+      ->capture_default_str();
+  app.add_option("--pass", arguments->pass, "fwd, bwd, fwd+bwd or all")
+      ->check(one_of({"fwd", "bwd", "fwd+bwd", "all"}))
+      ->capture_default_str();
+  app.add_option("--device", arguments->device, "cpu or cuda")->capture_default_str();
+  app.add_option("--dtype", arguments->dtype, "f64, f32, bf16 or f16")
+      ->check(one_of({"f64", "f32", "bf16", "f16"}))
+      ->capture_default_str();
+  app.add_option("--gate", arguments->gate, "none, standard or lower-bound (-5)")
+      ->check(one_of({"none", "standard", "lower-bound"}))
+      ->capture_default_str();
+  app.add_flag("--l2norm", arguments->l2norm, "The norm of q and k in the operator");
+  app.add_flag("--beta-sigmoid", arguments->beta_sigmoid, "The sigmoid of beta in the operator");
+  app.add_flag("--safe-gate", arguments->safe_gate, "Allow the centred form; not with the standard gate");
+  app.add_flag("--save-intermediates", arguments->save_intermediates, "Keep states for backward");
+  app.add_flag("--varlen", arguments->varlen, "Eight packed sequences of unlike lengths; B = 1");
+  app.add_option("--chunk-size", arguments->chunk_size, "16, 32 or 64")
+      ->check(CLI::IsMember({16, 32, 64}))
+      ->capture_default_str();
+  app.add_option("--threads", arguments->threads, "CPU threads, 0 for all")
+      ->check(integer_in(0, kMostThreads))
+      ->capture_default_str();
+  app.add_option("--repeat", arguments->repeat, "Runs that are timed, after one that is not")
+      ->check(integer_from(1))
+      ->capture_default_str();
+  app.add_option("--json", arguments->json, "Write the rows as JSON")->type_name("FILE");
+  app.footer(
+      "gflops count the direct chunk form with tiles of 16 tokens, without recomputation, whatever runs; gemm_gflops "
+      "is "
+      "the engine's product of 1024 x 1024 matrices in the same run.\n\n"
+      "Example:\n  deltatape bench kda --shape 1,4096,8,8,128,128 --impl chunk,fused-chunk --l2norm --beta-sigmoid");
+  app.callback([&action, arguments] { action = [arguments] { return run_bench(*arguments); }; });
+}
+
+}  // namespace deltatape::tools
