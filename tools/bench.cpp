@@ -17,6 +17,7 @@
 #include "ops/kda/inputs.h"
 #include "ops/ops.h"
 #include "tools/command.h"
+#include "tools/kda_run.h"
 #include "tools/peak_memory.h"
 #include "tools/table.h"
 
@@ -57,17 +58,6 @@ Sizes parse_shape(const std::string& text) {
   check(sizes.size() == 6, "--shape", "'{}' has {} sizes, expected 6: B,T,H,HV,K,V", text, sizes.size());
   check(sizes[3] % sizes[2] == 0, "--shape", "HV is {}, expected a multiple of H = {}", sizes[3], sizes[2]);
   return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
-}
-
-kda::Implementation parse_implementation(const std::string& name) {
-  for (const auto implementation :
-       {kda::Implementation::automatic, kda::Implementation::recurrent, kda::Implementation::chunk,
-        kda::Implementation::fused_recurrent, kda::Implementation::fused_chunk}) {
-    if (name == kda::name_of(implementation)) {
-      return implementation;
-    }
-  }
-  fail("--impl", "'{}' is not one of recurrent, chunk, fused-recurrent, fused-chunk, automatic", name);
 }
 
 /// Useful work: the direct chunk form with tiles of 16 tokens, without computing anything twice, whatever runs.
@@ -196,7 +186,7 @@ int run_bench(const BenchArguments& arguments) {
   check(!arguments.varlen || s.B == 1, "--shape", "B is {}, expected 1 with --varlen", s.B);
   std::vector<kda::Implementation> implementations;
   for (const std::string& name : split_at_commas(arguments.impl)) {
-    implementations.push_back(parse_implementation(name));
+    implementations.push_back(kda_implementation(name));
   }
   if (!arguments.json.empty()) {
     check_writable("--json", arguments.json);
@@ -251,8 +241,7 @@ void add_bench(CLI::App& program, Action& action) {
   CLI::App& app = *bench.add_subcommand("kda", "The KDA operator, forward and backward");
   auto arguments = std::make_shared<BenchArguments>();
   app.add_option("--shape", arguments->shape, "Sizes")->type_name("B,T,H,HV,K,V")->capture_default_str();
-  app.add_option("--impl", arguments->impl,
-                 "Comma-separated: recurrent, chunk, fused-recurrent, fused-chunk, automatic")
+  app.add_option("--impl", arguments->impl, "Comma-separated: recurrent, chunk, fused-recurrent, fused-chunk")
       ->type_name("LIST")
       ->capture_default_str();
   app.add_option("--pass", arguments->pass, "fwd, bwd, fwd+bwd or all")

@@ -52,6 +52,10 @@ kda::Implementation kda_implementation(const std::string& name) {
   fail("--impl", "'{}' is not one of recurrent, chunk, fused-recurrent, fused-chunk", name);
 }
 
+kda::Implementation model_implementation(const std::string& word) {
+  return word == "composed" ? kda::Implementation::chunk : kda::Implementation::automatic;
+}
+
 KdaCase rounded(const KdaCase& c, DType dtype, Device device) {
   const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
   std::vector<Tensor> replacements;

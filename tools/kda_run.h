@@ -14,6 +14,9 @@ namespace deltatape::tools {
 std::vector<std::string> kda_implementations();
 /// The implementation of this name. Throws Error naming --impl.
 kda::Implementation kda_implementation(const std::string& name);
+/// What `composed`, `fused` and `auto` mean to a layer or a model. On the CPU the last two are the same: the fused
+/// kernel that suits the call.
+kda::Implementation model_implementation(const std::string& word);
 
 /// `c` as a kernel of this dtype gets it, on `device`: q k v g beta and d_o in `dtype`; A_log, dt_bias and the states
 /// in f32, or f64 with f64.

@@ -4,21 +4,16 @@
 #include "core/error.h"
 #include "tools/case_command.h"
 #include "tools/command.h"
+#include "tools/kda_run.h"
 #include "tools/layer_case.h"
 
 namespace deltatape::tools {
 namespace {
 
-// What the words of --impl mean to a layer.
-nn::KDAImplementation layer_implementation(const std::string& impl) {
-  check(impl != "fused", "--impl", "fused kernels are not in this version, expected composed");
-  return nn::KDAImplementation::chunk;
-}
-
 // As for the operator: 16 bits are judged against f64 on the rounded inputs and parameters.
 void recompute(const LayerCase& inputs, io::TensorMap& references) {
   const LayerCase wide = rounded(inputs, DType::f64, Device::cpu());
-  for (const auto& [name, tensor] : run_layer(wide, nn::KDAImplementation::recurrent)) {
+  for (const auto& [name, tensor] : run_layer(wide, kda::Implementation::recurrent)) {
     const auto found = references.find(name);
     if (found != references.end() && found->second.shape() == tensor.shape()) {
       found->second = tensor;
@@ -27,7 +22,7 @@ void recompute(const LayerCase& inputs, io::TensorMap& references) {
 }
 
 ReadyCase make_ready(const std::string& path, const CaseArguments& arguments) {
-  const nn::KDAImplementation implementation = layer_implementation(arguments.impl);
+  const kda::Implementation implementation = model_implementation(arguments.impl);
   const DType dtype = parse_dtype("--dtype", arguments.dtype);
   const Device device = parse_device_option(arguments.device);
   const CaseFiles files(path);
@@ -58,12 +53,12 @@ ReadyCase make_ready(const std::string& path, const CaseArguments& arguments) {
 void add_layer(CLI::App& program, Action& action) {
   CLI::App& app = *program.add_subcommand("layer", "Run cases of the KDA layer and compare them with stored results");
   auto arguments = std::make_shared<CaseArguments>();
-  arguments->impl = "composed";
+  arguments->impl = "fused";
   add_case_options(app, *arguments);
   app.add_option("--impl", arguments->impl, "composed or fused")
       ->check(one_of({"composed", "fused"}))
       ->capture_default_str();
-  app.footer("Example:\n  deltatape layer cases/layer --impl composed --dtype f64 --check");
+  app.footer("Example:\n  deltatape layer cases/layer --impl fused --dtype f64 --check");
   app.callback([&action, arguments] {
     action = [arguments] {
       return run_cases(*arguments, [&](const std::string& path) { return make_ready(path, *arguments); });

@@ -6,6 +6,7 @@
 
 #include "autograd/grad_mode.h"
 #include "ops/ops.h"
+#include "tools/kda_run.h"
 
 namespace deltatape::tools {
 namespace {
@@ -32,7 +33,7 @@ Tensor rows_of(const Tensor& x, int64_t first, int64_t count) { return slice(x, 
 }  // namespace
 
 void choose_implementation(nn::KDAForCausalLM& model, const std::string& impl) {
-  model.set_implementation(impl == "composed" ? kda::Implementation::chunk : kda::Implementation::automatic);
+  model.set_implementation(model_implementation(impl));
 }
 
 Trainer::Trainer(const nn::KDAConfig& config, std::unique_ptr<Data> data, TrainOptions options)
