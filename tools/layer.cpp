@@ -1,7 +1,6 @@
 // deltatape layer: runs stored cases of the KimiDeltaAttention layer and holds them against their stored results.
 #include <memory>
 
-#include "core/error.h"
 #include "tools/case_command.h"
 #include "tools/command.h"
 #include "tools/layer_case.h"
@@ -10,15 +9,14 @@ namespace deltatape::tools {
 namespace {
 
 // What the words of --impl mean to a layer.
-nn::KDAImplementation layer_implementation(const std::string& impl) {
-  check(impl != "fused", "--impl", "fused kernels are not in this version, expected composed");
-  return nn::KDAImplementation::chunk;
+kda::Implementation layer_implementation(const std::string& impl) {
+  return impl == "composed" ? kda::Implementation::chunk : kda::Implementation::fused_chunk;
 }
 
 // As for the operator: 16 bits are judged against f64 on the rounded inputs and parameters.
 void recompute(const LayerCase& inputs, io::TensorMap& references) {
   const LayerCase wide = rounded(inputs, DType::f64, Device::cpu());
-  for (const auto& [name, tensor] : run_layer(wide, nn::KDAImplementation::recurrent)) {
+  for (const auto& [name, tensor] : run_layer(wide, kda::Implementation::recurrent)) {
     const auto found = references.find(name);
     if (found != references.end() && found->second.shape() == tensor.shape()) {
       found->second = tensor;
@@ -27,7 +25,7 @@ void recompute(const LayerCase& inputs, io::TensorMap& references) {
 }
 
 ReadyCase make_ready(const std::string& path, const CaseArguments& arguments) {
-  const nn::KDAImplementation implementation = layer_implementation(arguments.impl);
+  const kda::Implementation implementation = layer_implementation(arguments.impl);
   const DType dtype = parse_dtype("--dtype", arguments.dtype);
   const Device device = parse_device_option(arguments.device);
   const CaseFiles files(path);

@@ -148,7 +148,7 @@ bool is_stress_layer(const LayerCase& c) {
   return is_stress_case(operands);
 }
 
-NamedTensors run_layer(const LayerCase& c, nn::KDAImplementation implementation) {
+NamedTensors run_layer(const LayerCase& c, kda::Implementation implementation) {
   Generator generator;
   nn::KimiDeltaAttention layer(c.config, generator);
   set_parameters(layer, c);

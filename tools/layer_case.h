@@ -31,7 +31,7 @@ io::TensorMap load_layer_references(const CaseFiles& files);
 LayerCase rounded(const LayerCase& c, DType dtype, Device device);
 
 /// y and, with dy, dx and grad.<parameter> in the order of the layer, computed in the dtypes that `c` has.
-NamedTensors run_layer(const LayerCase& c, nn::KDAImplementation implementation);
+NamedTensors run_layer(const LayerCase& c, kda::Implementation implementation);
 
 /// As is_stress_case, for what the layer's operator is given.
 bool is_stress_layer(const LayerCase& c);

@@ -99,7 +99,7 @@ StoredCase layer_case(const std::string& name, bool varlen) {
     stored.tensors.emplace_back(key, as_f32(parameter));
   }
   layer.to(DType::f64);
-  layer.set_implementation(nn::KDAImplementation::recurrent);
+  layer.set_implementation(kda::Implementation::recurrent);
   const int64_t batch = varlen ? 1 : 2;
   const Tensor x = randn({batch, 20, config.hidden_size}, generator);
   const Tensor dy = randn({batch, 20, config.hidden_size}, generator);
