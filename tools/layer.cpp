@@ -1,7 +1,6 @@
 // deltatape layer: runs stored cases of the KimiDeltaAttention layer and holds them against their stored results.
 #include <memory>
 
-#include "core/error.h"
 #include "tools/case_command.h"
 #include "tools/command.h"
 #include "tools/kda_run.h"

@@ -23,12 +23,15 @@ TEST_SUITE("command") {
     const std::string packed = (folder / "packed.npz").string();
     test::write_folder(test::layer_case("dense", false), dense);
     test::write_npz(test::layer_case("packed", true), packed);
-    for (const char* dtype : {"f64", "f32", "f16"}) {
-      const auto result = run_program({"layer", dense, packed, "--dtype", dtype, "--check"});
-      CAPTURE(dtype);
-      CAPTURE(result.out);
-      CAPTURE(result.err);
-      CHECK(result.exit_code == 0);
+    for (const std::string impl : {"composed", "fused"}) {
+      for (const std::string dtype : {"f64", "f32", "f16"}) {
+        const auto result = run_program({"layer", dense, packed, "--impl", impl, "--dtype", dtype, "--check"});
+        CAPTURE(impl);
+        CAPTURE(dtype);
+        CAPTURE(result.out);
+        CAPTURE(result.err);
+        CHECK(result.exit_code == 0);
+      }
     }
     const auto result = run_program({"layer", dense, packed, "--out", (folder / "out").string()});
     CHECK(result.exit_code == 0);
@@ -101,22 +104,26 @@ TEST_SUITE("command") {
       MESSAGE("no golden data beside the project, nothing compared");
       return;
     }
-    std::vector<std::string> arguments = {"layer", "--check", "--dtype", ""};
+    std::vector<std::string> cases = {"layer", "--check"};
     for (const std::string& name : names) {
-      arguments.push_back((test::gold_root() / name).string());
+      cases.push_back((test::gold_root() / name).string());
     }
-    for (const char* dtype : {"f64", "f32", "f16"}) {
-      arguments[3] = dtype;
+    const auto run = [&cases](const std::vector<std::string>& options) {
+      std::vector<std::string> arguments = cases;
+      arguments.insert(arguments.end(), options.begin(), options.end());
       const auto result = run_program(arguments);
+      CAPTURE(options[1]);
+      CAPTURE(options[3]);
       CAPTURE(result.out);
       CAPTURE(result.err);
       CHECK(result.exit_code == 0);
+    };
+    for (const std::string impl : {"composed", "fused"}) {
+      for (const std::string dtype : {"f64", "f32", "f16"}) {
+        run({"--impl", impl, "--dtype", dtype});
+      }
+      // Ten roundings to bf16 stand behind y, so the limits of the operator do not hold (docs/command.md).
+      run({"--impl", impl, "--dtype", "bf16", "--rtol", "2.5e-2"});
     }
-    // Ten roundings to bf16 stand behind y, so the limits of the operator do not hold (docs/command.md).
-    arguments[3] = "bf16";
-    arguments.insert(arguments.end(), {"--rtol", "2.5e-2"});
-    const auto result = run_program(arguments);
-    CAPTURE(result.out);
-    CHECK(result.exit_code == 0);
   }
 }
