@@ -65,6 +65,17 @@ class BlockCache {
     return true;
   }
 
+  void clear() noexcept {
+    const std::scoped_lock lock(mutex_);
+    for (auto& blocks : blocks_) {
+      for (void* block : blocks) {
+        std::free(block);
+      }
+      blocks.clear();
+    }
+    cached_bytes_ = 0;
+  }
+
  private:
   std::mutex mutex_;
   std::array<std::vector<void*>, 64 * 4 + 8> blocks_;
@@ -109,5 +120,7 @@ void free_host(void* block, size_t bytes) noexcept {
     std::free(block);
   }
 }
+
+void release_cached_host_memory() noexcept { cache().clear(); }
 
 }  // namespace deltatape

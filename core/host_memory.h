@@ -10,5 +10,7 @@ namespace deltatape {
 void* allocate_host(size_t bytes) noexcept;
 /// Gives back a block from allocate_host; `bytes` as asked for.
 void free_host(void* block, size_t bytes) noexcept;
+/// Gives the large blocks that are kept for reuse back to the system.
+void release_cached_host_memory() noexcept;
 
 }  // namespace deltatape

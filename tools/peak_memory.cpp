@@ -4,6 +4,8 @@
 #include <fstream>
 #include <string>
 
+#include "core/host_memory.h"
+
 namespace deltatape::tools {
 namespace {
 
@@ -24,6 +26,7 @@ int64_t status_bytes(const std::string& name) {
 }  // namespace
 
 PeakMemory::PeakMemory() {
+  release_cached_host_memory();
   std::ofstream("/proc/self/clear_refs") << "5";  // the high-water mark falls to what is in use now
   at_start_ = status_bytes("VmRSS:");
 }
