@@ -1,5 +1,7 @@
 #include "core/host_memory.h"
 
+#include <malloc.h>
+
 #include <array>
 #include <bit>
 #include <cstdlib>
@@ -121,6 +123,11 @@ void free_host(void* block, size_t bytes) noexcept {
   }
 }
 
-void release_cached_host_memory() noexcept { cache().clear(); }
+void release_cached_host_memory() noexcept {
+  cache().clear();
+#ifdef __GLIBC__
+  malloc_trim(0);  // freed blocks of up to 32 MiB may still be malloc's
+#endif
+}
 
 }  // namespace deltatape
