@@ -5,6 +5,7 @@
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
 #include "ops/creation.h"
+#include "ops/kda/chunk_layout.h"
 #include "ops/kda/gate.h"
 #include "ops/norm.h"
 #include "ops/sequences.h"
@@ -89,8 +90,7 @@ std::vector<Sequence> sequences_of(const Problem& p) {
 }  // namespace
 
 void check_options(std::string_view function, const Options& options) {
-  check(options.chunk_size == 16 || options.chunk_size == 32 || options.chunk_size == 64, function,
-        "chunk_size is {}, expected 16, 32 or 64", options.chunk_size);
+  check_chunk_size(function, options.chunk_size);
   check(!options.scale || std::isfinite(*options.scale), function, "scale is {}, expected a finite number",
         options.scale.value_or(0.0));
   check(!options.allow_neg_eigval || options.use_beta_sigmoid, function,
@@ -212,18 +212,13 @@ Shape h_shape(const Problem& p, const Options& options) {
                                : Shape{rows ? p.B : 1, chunks, p.HV, p.K, p.V};
 }
 
-namespace {
-
-/// [B,T,H,D] with every head repeated, so that value head hv finds its head at hv.
-Tensor repeat_heads(const Tensor& x, const Problem& p) {
-  if (p.H == p.HV) {
+Tensor repeat_heads(const Tensor& x, int64_t HV) {
+  const Shape& s = x.shape();
+  if (s[2] == HV) {
     return x;
   }
-  const int64_t group = p.HV / p.H;
-  return reshape(expand(unsqueeze(x, 3), {p.B, p.T, p.H, group, p.K}), {p.B, p.T, p.HV, p.K});
+  return reshape(expand(unsqueeze(x, 3), {s[0], s[1], s[2], HV / s[2], s[3]}), {s[0], s[1], HV, s[3]});
 }
-
-}  // namespace
 
 Operands prepare(const Problem& p, const Inputs& in, const Options& options) {
   const auto computed = [&p](const Tensor& x) { return x.defined() ? to(x, p.compute_dtype) : x; };
@@ -231,8 +226,8 @@ Operands prepare(const Problem& p, const Inputs& in, const Options& options) {
     return options.use_qk_l2norm ? l2_normalize(computed(x)) : computed(x);
   };
   Operands x;
-  x.q = repeat_heads(mul(normalized(in.q), p.scale), p);
-  x.k = repeat_heads(normalized(in.k), p);
+  x.q = repeat_heads(mul(normalized(in.q), p.scale), p.HV);
+  x.k = repeat_heads(normalized(in.k), p.HV);
   x.v = computed(in.v);
   x.g = apply_gate(options.gate, computed(in.g), computed(in.A_log), computed(in.dt_bias), options.lower_bound);
   x.beta = options.use_beta_sigmoid ? beta_from_logits(computed(in.beta), options.allow_neg_eigval) : computed(in.beta);
@@ -243,12 +238,15 @@ Operands prepare(const Problem& p, const Inputs& in, const Options& options) {
   return x;
 }
 
-Output finish(const Inputs& in, const Options& options, const Tensor& o, const Tensor& final_state) {
+Output finish(const Inputs& in, const Options& options, const Tensor& o, const Tensor& final_state, const Tensor& h) {
   Output out;
   out.o = to(o, in.v.dtype());
   if (options.output_final_state) {
     const Tensor laid_out = options.state_v_first ? contiguous(transpose(final_state, -1, -2)) : final_state;
     out.final_state = in.initial_state.defined() ? to(laid_out, in.initial_state.dtype()) : laid_out;
+  }
+  if (options.output_h) {
+    out.h = clone(options.state_v_first ? transpose(h.detach(), -1, -2) : h.detach());  // nobody else's memory
   }
   return out;
 }

@@ -42,6 +42,9 @@ int64_t count_blocks(const std::vector<Sequence>& sequences, int64_t steps);
 /// The shape of Output::h.
 Shape h_shape(const Problem& problem, const Options& options);
 
+/// [B,T,H,D] as [B,T,HV,D] with every head repeated, so that value head hv finds its head at hv.
+Tensor repeat_heads(const Tensor& x, int64_t HV);
+
 /// The operands of the recurrence: after the norm, the gate and the sigmoid, in compute_dtype.
 struct Operands {
   Tensor q;              // [B,T,HV,K], times scale
@@ -54,10 +57,11 @@ struct Operands {
 Operands prepare(const Problem& problem, const Inputs& inputs, const Options& options);
 
 /// The result in the caller's dtypes and layout: o like v, `final_state` [N,HV,K,V] like initial_state (compute_dtype
-/// without one), and left out unless it was asked for.
-Output finish(const Inputs& inputs, const Options& options, const Tensor& o, const Tensor& final_state);
+/// without one), `h` [..,NT,HV,K,V] detached; those that were not asked for are left out and may be undefined.
+Output finish(const Inputs& inputs, const Options& options, const Tensor& o, const Tensor& final_state,
+              const Tensor& h);
 
-/// The result of a call without time steps: an empty o, and the initial state.
+/// The result of a call without tokens: an empty o, and the initial state.
 Output finish_empty(const Problem& problem, const Inputs& inputs, const Options& options);
 
 }  // namespace deltatape::kda

@@ -91,6 +91,7 @@ TEST_CASE("kda: gates") {
   CHECK_ERROR(kda::chunk(plain, options), "kda::chunk: lower_bound is 0, expected a finite number below 0");
   options.lower_bound = std::numeric_limits<double>::quiet_NaN();
   CHECK_ERROR(kda::chunk(plain, options), "kda::chunk: lower_bound is nan, expected a finite number below 0");
+  options.lower_bound = -5.0;
   options.gate = static_cast<kda::Gate>(7);
   kda::Inputs nothing;
   nothing.q = zeros({2, 0, 2, 8});
@@ -133,6 +134,77 @@ TEST_CASE("kda: cu_seqlens with a batch, out of order, or short of the end") {
   CHECK(test::error_of([&] { kda::chunk(in); }).find("kda::chunk: cu_seqlens") == 0);
   in.cu_seqlens = from_vector(std::vector<int64_t>{0, 4});
   CHECK(test::error_of([&] { kda::recurrent(in); }).find("kda::recurrent: cu_seqlens") == 0);
+}
+
+TEST_CASE("kda: safe_gate needs a bound on the gate that it can rely on") {
+  kda::Inputs in = good();
+  kda::Options options;
+  options.safe_gate = true;
+  CHECK_NOTHROW(kda::chunk(in, options));  // with a given log decay it is a hint
+  options.gate = kda::Gate::standard;
+  in.A_log = zeros({4});
+  CHECK_ERROR(kda::chunk(in, options),
+              "kda::chunk: safe_gate is true and the gate standard, which has no lower bound, expected the lower-bound "
+              "gate or none");
+  options.gate = kda::Gate::lower_bound;
+  options.lower_bound = -6.0;
+  CHECK_ERROR(kda::chunk(in, options),
+              "kda::chunk: lower_bound is -6 and safe_gate true, expected a lower_bound in [-5, 0)");
+  CHECK_ERROR(kda::recurrent(in, options),
+              "kda::recurrent: lower_bound is -6 and safe_gate true, expected a lower_bound in [-5, 0)");
+  for (const double bound : {-5.0, -0.5}) {
+    options.lower_bound = bound;
+    CHECK_NOTHROW(kda::chunk(in, options));
+  }
+  options.safe_gate = false;
+  options.lower_bound = -60.0;
+  CHECK_NOTHROW(kda::chunk(in, options));
+}
+
+TEST_CASE("kda: a lower_bound that is no number is refused under every gate") {
+  kda::Inputs in = good();
+  kda::Options options;
+  options.lower_bound = std::numeric_limits<double>::quiet_NaN();
+  CHECK_ERROR(kda::chunk(in, options), "kda::chunk: lower_bound is nan, expected a finite number below 0");
+  options.gate = kda::Gate::standard;
+  in.A_log = zeros({4});
+  CHECK_ERROR(kda::recurrent(in, options), "kda::recurrent: lower_bound is nan, expected a finite number below 0");
+  options.gate = kda::Gate::lower_bound;
+  options.lower_bound = -std::numeric_limits<double>::infinity();
+  CHECK_ERROR(kda::chunk(in, options), "kda::chunk: lower_bound is -inf, expected a finite number below 0");
+  options.lower_bound = 0.5;
+  CHECK_ERROR(kda::chunk(in, options), "kda::chunk: lower_bound is 0.5, expected a finite number below 0");
+}
+
+TEST_CASE("kda: segment_ids that do not fit") {
+  const TensorOptions ids{DType::i64, Device::cpu()};
+  kda::Inputs in = good();
+  in.segment_ids = zeros({2, 5}, ids);
+  CHECK_ERROR(kda::chunk(in), "kda::chunk: segment_ids has shape [2, 5], expected [B, T] = [2, 6]");
+  in.segment_ids = zeros({12}, ids);
+  CHECK_ERROR(kda::recurrent(in), "kda::recurrent: segment_ids has shape [12], expected [B, T] = [2, 6]");
+  in.segment_ids = zeros({2, 6});
+  CHECK_ERROR(kda::chunk(in), "kda::chunk: segment_ids has dtype f32, expected i64 or i32");
+  in.segment_ids = zeros({2, 6}, {DType::boolean, Device::cpu()});
+  CHECK_ERROR(kda::chunk(in), "kda::chunk: segment_ids has dtype bool, expected i64 or i32");
+  in.segment_ids = zeros({2, 6}, ids);
+  CHECK_NOTHROW(kda::chunk(in));
+  in.initial_state = zeros({3, 4, 8, 5});
+  CHECK_ERROR(kda::chunk(in),
+              "kda::chunk: initial_state has shape [3, 4, 8, 5], expected [N, HV, K, V] = [2, 4, 8, 5]");
+
+  kda::Inputs packed;
+  packed.q = zeros({1, 6, 2, 8});
+  packed.k = zeros({1, 6, 2, 8});
+  packed.v = zeros({1, 6, 4, 5});
+  packed.g = zeros({1, 6, 4, 8});
+  packed.beta = zeros({1, 6, 4});
+  packed.cu_seqlens = from_vector(std::vector<int64_t>{0, 6});
+  packed.segment_ids = zeros({1, 6}, ids);
+  CHECK_ERROR(kda::chunk(packed),
+              "kda::chunk: segment_ids and cu_seqlens are both given, expected at most one of them");
+  CHECK_ERROR(kda::recurrent(packed),
+              "kda::recurrent: segment_ids and cu_seqlens are both given, expected at most one of them");
 }
 
 }  // namespace

@@ -140,6 +140,7 @@ NamedResults run_case(KDAFunction function, const KDACase& c) {
   inputs.dt_bias = leaf("ddt_bias", c.inputs.dt_bias);
   inputs.initial_state = leaf("dh0", c.inputs.initial_state);
   inputs.cu_seqlens = c.inputs.cu_seqlens;
+  inputs.segment_ids = c.inputs.segment_ids;
   const kda::Output out = function(inputs, c.options);
 
   NamedResults results{{"o", out.o.detach()}};
@@ -209,7 +210,10 @@ kda::Output plain_loops(const KDACase& c) {
     }
   }
   const Shape state = c.options.state_v_first ? Shape{N, HV, V, K} : Shape{N, HV, K, V};
-  return {from_vector(o, in.v.shape()), from_vector(states, state)};
+  kda::Output out;
+  out.o = from_vector(o, in.v.shape());
+  out.final_state = from_vector(states, state);
+  return out;
 }
 
 double relative_error(const Tensor& x, const Tensor& ref) {
