@@ -8,6 +8,7 @@
 #include "ops/creation.h"
 #include "ops/indexing.h"
 #include "ops/joining.h"
+#include "ops/kda/recurrent.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 #include "tests/ops/kda/kda_cases.h"
@@ -17,6 +18,7 @@ namespace {
 
 using test::find;
 using test::KDACase;
+using test::KDAShape;
 using test::make_case;
 using test::NamedResults;
 
@@ -252,7 +254,7 @@ TEST_CASE("kda: the number of threads changes no bit of the fused forms") {
   // Sizes with more and with fewer pairs of a sequence and a head than threads, and V over several blocks of columns.
   struct Row {
     const char* name;
-    test::KDAShape shape;
+    KDAShape shape;
   };
   const std::vector<Row> rows{{"one long head", {1, 300, 1, 1, 40, 70, {}}},
                               {"shared heads", {1, 150, 1, 3, 33, 40, {}}},
@@ -279,6 +281,26 @@ TEST_CASE("kda: the number of threads changes no bit of the fused forms") {
           omp_set_num_threads(threads);
         }
       }
+    }
+  }
+}
+
+TEST_CASE("kda: states that forward kept change no bit of the fused gradients") {
+  // Over several batches of tiles: 64 tokens each, or 256 where threads share one head.
+  for (const KDAShape& shape : {KDAShape{1, 600, 1, 1, 6, 5, {}}, KDAShape{2, 300, 2, 4, 6, 5, {}},
+                                KDAShape{1, 700, 1, 2, 6, 5, {300, 0, 1, 399}}}) {
+    KDACase c = make_case(shape, plain(), 97, test::Decay::mild);
+    const NamedResults expected = run_case(&kda::recurrent, c);
+    for (const test::Implementation& implementation : test::implementations()) {
+      if (!implementation.fused) {
+        continue;
+      }
+      CAPTURE(implementation.name);
+      c.options.save_intermediates = false;
+      const NamedResults computed_again = run_case(implementation.function, c);
+      check_equal(computed_again, expected);
+      c.options.save_intermediates = true;
+      check_same_bits(run_case(implementation.function, c), computed_again);
     }
   }
 }

@@ -81,6 +81,29 @@ TEST_CASE("kda: a fused call is one node on the tape, straight on the leaves, an
   }
 }
 
+TEST_CASE("kda: safe_gate centres the tiles within [-5, 0] and no others") {
+  // Seen in the last bits: the two forms round differently.
+  const auto same_as_general = [](double outside, int64_t token) {
+    KDACase c = make_case({1, 16, 1, 1, 6, 5, {}}, {}, 80, test::Decay::bounded);
+    std::vector<double> g = c.inputs.g.to_vector<double>();
+    g[static_cast<size_t>(token * 6 + 5)] = outside;
+    c.inputs.g = from_vector(g, c.inputs.g.shape());
+    const test::Implementation fused_chunk = test::implementations()[3];
+    const Tensor general = fused_chunk.function(c.inputs, c.options).o;
+    c.options.safe_gate = true;
+    return test::same_bits(fused_chunk.function(c.inputs, c.options).o, general);
+  };
+  for (const int64_t token : {0, 7, 15}) {
+    CAPTURE(token);
+    for (const double inside : {-5.0, -1.0, 0.0}) {
+      CHECK_FALSE(same_as_general(inside, token));
+    }
+    for (const double outside : {-5.000000000000002, -7.0, -20.0, 1e-300, 0.5}) {
+      CHECK(same_as_general(outside, token));
+    }
+  }
+}
+
 TEST_CASE("kda: under create_graph the gradients of a fused call come from its composed twin") {
   for (const test::Implementation& implementation : test::implementations()) {
     CAPTURE(implementation.name);

@@ -36,6 +36,9 @@ int64_t draw_steps(Draw& draw) {
   if (draw.chance(0.5)) {
     return draw.one_of<int64_t>({0, 1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 66, 127, 128, 129});
   }
+  if (draw.chance(0.03)) {
+    return draw.between(250, 600);  // several batches of tiles in the chunk kernel's backward
+  }
   return draw.between(1, draw.chance(0.3) ? 150 : 40);
 }
 
