@@ -15,6 +15,7 @@
 #include "ops/kda/gate.h"
 #include "ops/kda/plan.h"
 #include "ops/kda/recurrent.h"
+#include "ops/kda/stages.h"
 #include "ops/linalg.h"
 #include "ops/norm.h"
 #include "ops/random.h"

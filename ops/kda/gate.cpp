@@ -14,11 +14,19 @@
 namespace deltatape::kda {
 namespace {
 
+void check_parameter(std::string_view function, std::string_view name, const Tensor& x, const Tensor& g) {
+  if (x.defined()) {
+    check_floating(function, name, x);
+    check_same_device(function, name, x, g);
+  }
+}
+
 /// Throws Error in the name of `function` unless the arguments make a gate.
 void check_gate(std::string_view function, Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
                 double lower_bound) {
   check(g.defined() && g.rank() == 4, function, "g has shape {}, expected 4 dimensions [B, T, HV, K]",
         g.defined() ? to_string(g.shape()) : "none");
+  check_floating(function, "g", g);
   if (gate == Gate::none) {
     check(!A_log.defined() && !dt_bias.defined(), function,
           "A_log or dt_bias is given and the gate is none, expected neither");
@@ -31,6 +39,8 @@ void check_gate(std::string_view function, Gate gate, const Tensor& g, const Ten
   check(!dt_bias.defined() || dt_bias.shape() == Shape{heads * channels}, function,
         "dt_bias has shape {}, expected [HV*K] = [{}]", dt_bias.defined() ? to_string(dt_bias.shape()) : "none",
         heads * channels);
+  check_parameter(function, "A_log", A_log, g);
+  check_parameter(function, "dt_bias", dt_bias, g);
   if (gate == Gate::standard) {
     check(A_log.defined(), function, "A_log is missing, expected a tensor [HV] for the standard gate");
     return;
@@ -83,7 +93,6 @@ GateGradients gate_backward(Gate gate, const Tensor& dy, const Tensor& g, const 
                             double lower_bound) {
   constexpr std::string_view kName = "kda::gate_backward";
   check_gate(kName, gate, g, A_log, dt_bias, lower_bound);
-  check_floating(kName, "g", g);
   check_defined(kName, "dy", dy);
   check_shape(kName, "dy", dy, g.shape(), "[B, T, HV, K]");
   check_same_device(kName, "dy", dy, g);
@@ -129,7 +138,6 @@ Tensor gate_cumsum(Gate gate, const Tensor& g, const Tensor& A_log, const Tensor
                    int64_t chunk_size, const Tensor& cu_seqlens, bool reverse) {
   constexpr std::string_view kName = "kda::gate_cumsum";
   check_gate(kName, gate, g, A_log, dt_bias, lower_bound);
-  check_floating(kName, "g", g);
   const ChunkTable table = table_for(kName, g, chunk_size, cu_seqlens);
   const Tensor log_decay = apply_gate(gate, computed(g), computed(A_log), computed(dt_bias), lower_bound);
   return sums_in_chunks(table, log_decay, reverse);

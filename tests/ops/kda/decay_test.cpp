@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "autograd/backward.h"
 #include "ops/convert.h"
 #include "ops/views.h"
 #include "tests/ops/kda/kda_cases.h"
@@ -61,6 +62,53 @@ TEST_CASE("decayed_products: equals plain loops at every chunk size and for ever
       CHECK(test::largest_difference(f32.qk, from_vector(qk, {1, C, C})) <= 2e-6);
     }
   }
+}
+
+TEST_CASE("decayed_products_backward: equals the tape at every chunk size and for every kind of decay") {
+  using test::Decay;
+  for (const int64_t C : {2, 16, 64}) {
+    for (const Decay decay : {Decay::none, Decay::mild, Decay::strong, Decay::mixed, Decay::resets}) {
+      CAPTURE(C);
+      CAPTURE(static_cast<int>(decay));
+      const Shape rows{2, C, 3};
+      const test::KDACase c = make_case({2, C, 1, 1, 3, C, {}}, {}, 19, decay);
+      const auto leaf = [&](const Tensor& x) {
+        Tensor copy = reshape(x, rows).detach();
+        copy.set_requires_grad();
+        return copy;
+      };
+      const Tensor q = leaf(c.inputs.q);
+      const Tensor k = leaf(c.inputs.k);
+      const Tensor g = leaf(c.inputs.g);
+      const Tensor dkk = reshape(c.inputs.v, {2, C, C});
+      const Tensor dqk = reshape(c.d_o, {2, C, C});
+      const kda::DecayedProducts products = kda::decayed_products(q, k, g);
+      const std::vector<Tensor> outputs{products.kk, products.qk};
+      const std::vector<Tensor> upstream{dkk, dqk};
+      const std::vector<Tensor> wanted{q, k, g};
+      const std::vector<Tensor> expected = grad(outputs, wanted, upstream);
+      const kda::DecayedProductGradients actual =
+          kda::decayed_products_backward(q.detach(), k.detach(), g.detach(), dkk, dqk);
+      CHECK(test::largest_difference(actual.dq, expected[0]) <= 1e-13);
+      CHECK(test::largest_difference(actual.dk, expected[1]) <= 1e-13);
+      CHECK(test::largest_difference(actual.dg, expected[2]) <= 1e-13);
+      // Small gradients behind strong decay keep their digits.
+      const auto exact = expected[2].to_vector<double>();
+      const auto dg = actual.dg.to_vector<double>();
+      for (size_t i = 0; i < dg.size(); ++i) {
+        CHECK((std::fabs(dg[i] - exact[i]) <= 1e-9 * std::fabs(exact[i]) || exact[i] == 0.0));
+      }
+    }
+  }
+}
+
+TEST_CASE("decay_from_start, decay_to_end, whole_decay: equal what decayed_products gives") {
+  const test::KDACase c = make_case({1, 32, 1, 1, 3, 1, {}}, {}, 21, test::Decay::mixed);
+  const Tensor g = reshape(c.inputs.g, {1, 32, 3});
+  const kda::DecayedProducts products = kda::decayed_products(g, g, g);
+  CHECK(test::largest_difference(kda::decay_from_start(g), products.from_start) <= 1e-14);
+  CHECK(test::largest_difference(kda::decay_to_end(g), products.to_end) <= 1e-14);
+  CHECK(test::largest_difference(transpose(kda::whole_decay(g), -1, -2), products.whole) <= 1e-14);
 }
 
 }  // namespace

@@ -230,6 +230,13 @@ TEST_CASE("kda: what the gate ops refuse") {
               "kda::gate_backward: A_log has shape [3], expected [HV] = [2]");
   CHECK_ERROR(kda::gate_backward(kda::Gate::lower_bound, g, g, A_log, zeros({5}), -5.0),
               "kda::gate_backward: dt_bias has shape [5], expected [HV*K] = [6]");
+  const TensorOptions integers{DType::i64, Device::cpu()};
+  CHECK_ERROR(kda::gate_backward(kda::Gate::standard, g, g, zeros({2}, integers), Tensor(), -5.0),
+              "kda::gate_backward: A_log has dtype i64, expected a floating-point dtype");
+  CHECK_ERROR(kda::apply_gate(kda::Gate::standard, g, A_log, zeros({6}, integers), -5.0),
+              "kda::apply_gate: dt_bias has dtype i64, expected a floating-point dtype");
+  CHECK_ERROR(kda::gate_cumsum(kda::Gate::none, zeros({1, 4, 2, 3}, integers), Tensor(), Tensor(), -5.0, 16),
+              "kda::gate_cumsum: g has dtype i64, expected a floating-point dtype");
   CHECK_ERROR(kda::gate_backward(kda::Gate::lower_bound, g, g, A_log, Tensor(), 0.0),
               "kda::gate_backward: lower_bound is 0, expected a finite number below 0");
   CHECK_ERROR(kda::gate_backward(static_cast<kda::Gate>(9), g, g, A_log, Tensor(), -5.0),
@@ -247,7 +254,7 @@ TEST_CASE("kda: what the gate ops refuse") {
   CHECK_ERROR(kda::chunk_cumsum(g, 128), "kda::chunk_cumsum: chunk_size is 128, expected 16, 32 or 64");
   CHECK_ERROR(kda::chunk_cumsum(zeros({2, 4, 2, 3}), 16, from_vector(std::vector<int64_t>{0, 4})),
               "kda::chunk_cumsum: the batch size is 2, expected B = 1 with cu_seqlens");
-  CHECK_ERROR(kda::chunk_cumsum(zeros({1, 4, 2, 3}, {DType::i64, Device::cpu()}), 16),
+  CHECK_ERROR(kda::chunk_cumsum(zeros({1, 4, 2, 3}, integers), 16),
               "kda::chunk_cumsum: x has dtype i64, expected a floating-point dtype");
 }
 
