@@ -191,7 +191,7 @@ NamedResults run_case(KDAFunction function, const KDACase& c) {
       upstream.push_back(c.d_ht);
     }
   }
-  if (c.options.output_h) {
+  if (c.options.output_h && c.return_h) {
     results.emplace_back("h", out.h);
   }
   std::vector<Tensor> wanted;

@@ -44,8 +44,9 @@ struct KDAShape {
 struct KDACase {
   kda::Inputs inputs;
   kda::Options options;
-  Tensor d_o;   // upstream gradients; undefined: no loss on o
-  Tensor d_ht;  // undefined: none on the final state
+  Tensor d_o;             // upstream gradients; undefined: no loss on o
+  Tensor d_ht;            // undefined: none on the final state
+  bool return_h = false;  // run_case returns h too, where options.output_h asks for it
 };
 
 /// A case in f64 for these options: logits where the options ask for logits, an initial state when `with_state`. beta
@@ -64,8 +65,8 @@ struct Implementation {
 /// The four of them: recurrent, chunk, fused_recurrent, fused_chunk.
 std::vector<Implementation> implementations();
 
-/// o, ht, h and the gradient of <o, d_o> + <ht, d_ht> with respect to every input that is there, under the names o, ht,
-/// h, dq, dk, dv, dg, dbeta, dA_log, ddt_bias, dh0.
+/// o, ht, h (return_h) and the gradient of <o, d_o> + <ht, d_ht> with respect to every input that is there, under the
+/// names o, ht, h, dq, dk, dv, dg, dbeta, dA_log, ddt_bias, dh0.
 NamedResults run_case(KDAFunction function, const KDACase& c);
 
 /// o and ht of a case by plain loops in double; log decay and beta must be given as such, q and k as used.

@@ -137,6 +137,7 @@ RandomCase random_case(uint64_t seed) {
   const bool with_state = draw.chance(0.6);
   RandomCase r;
   r.c = make_case(shape, options, seed, decay, keys, with_state);
+  r.c.return_h = true;
   kda::Inputs& in = r.c.inputs;
   const bool segmented = !packed && draw.chance(0.3);
   if (segmented) {
