@@ -2,6 +2,7 @@
 // DELTATAPE_PROPERTY_CASES=N, or with DELTATAPE_LONG_TESTS=1; one alone with DELTATAPE_PROPERTY_SEED=S.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 
@@ -34,6 +35,7 @@ struct Limits {
   double relative;
   double gates;  // relative, for gradients of the gate
   double floor;
+  double state_floor;  // of dh0, which is what contracting steps leave of upstream gradients of order one
 };
 
 void compare(const test::NamedResults& actual, const test::NamedResults& expected, const Limits& limits) {
@@ -46,7 +48,8 @@ void compare(const test::NamedResults& actual, const test::NamedResults& expecte
     const double difference = test::largest_difference(actual[i].second, expected[i].second);
     CAPTURE(error);
     CAPTURE(difference);
-    CHECK((error <= (is_gate_gradient(name) ? limits.gates : limits.relative) || difference <= limits.floor));
+    const double floor = name == "dh0" ? limits.state_floor : limits.floor;
+    CHECK((error <= (is_gate_gradient(name) ? limits.gates : limits.relative) || difference <= floor));
   }
 }
 
@@ -59,7 +62,8 @@ TEST_CASE("kda: all implementations agree on random draws in f64 [slow]") {
   for (uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
     const test::RandomCase r = test::random_case(seed);
     CAPTURE(r.text);
-    // Besides K = 1 nothing has an absolute floor but numbers at the end of the range, which have few digits.
+    // Besides K = 1 nothing has an absolute floor but numbers at the end of the range, which have few digits, and dh0,
+    // where it is smaller than the rounding of what it is left of: the unit roundoff of one.
     const double floor = is_all_cancellation(r.c) ? 1e-13 : 1e-300;
     test::NamedResults expected;
     for (const test::Implementation& implementation : test::implementations()) {
@@ -68,7 +72,7 @@ TEST_CASE("kda: all implementations agree on random draws in f64 [slow]") {
       if (expected.empty()) {
         expected = actual;
       } else {
-        compare(actual, expected, {1e-9, 1e-9, floor});
+        compare(actual, expected, {1e-9, 1e-9, floor, std::max(floor, 0x1p-53)});
       }
     }
   }
@@ -90,7 +94,7 @@ TEST_CASE("kda: f32 against f64 on random draws [slow]") {
     const test::NamedResults expected = run_case(&kda::fused_recurrent, in_dtype(narrow, DType::f64));
     for (const test::Implementation& implementation : test::implementations()) {
       CAPTURE(implementation.name);
-      compare(run_case(implementation.function, narrow), expected, {1e-5, 1e-4, kFloor});
+      compare(run_case(implementation.function, narrow), expected, {1e-5, 1e-4, kFloor, kFloor});
     }
   }
 }
