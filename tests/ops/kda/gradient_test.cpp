@@ -1,10 +1,8 @@
-// First and second derivatives of the composed forms against central differences.
+// First and second derivatives of all implementations against central differences.
 #include <doctest/doctest.h>
 
 #include "autograd/gradcheck.h"
-#include "ops/kda/chunk.h"
 #include "ops/kda/gate.h"
-#include "ops/kda/recurrent.h"
 #include "tests/ops/kda/kda_cases.h"
 
 namespace deltatape {
@@ -50,14 +48,20 @@ std::vector<KDACase> tiny_cases() {
   kda::Options bounded = everything;
   bounded.gate = kda::Gate::lower_bound;
   bounded.state_v_first = true;
+  bounded.safe_gate = true;
+  bounded.save_intermediates = true;
+  KDACase segments = make_case({2, 4, 1, 1, 2, 2, {}}, bare, 5, test::Decay::bounded);
+  segments.inputs.segment_ids = from_vector(std::vector<int64_t>{1, 1, 0, 1, 2, 3, 3, 3}, {2, 4});
   return {make_case({1, 3, 1, 1, 2, 2, {}}, bare, 1, test::Decay::mild),
-          make_case({1, 3, 1, 2, 2, 1, {}}, everything, 2), make_case({1, 4, 1, 1, 2, 2, {1, 0, 3}}, bounded, 3)};
+          make_case({1, 3, 1, 2, 2, 1, {}}, everything, 2), make_case({1, 4, 1, 1, 2, 2, {1, 0, 3}}, bounded, 3),
+          segments};
 }
 
 TEST_CASE("kda: gradients equal central differences") {
   for (const KDACase& c : tiny_cases()) {
-    for (const auto function : {&kda::recurrent, &kda::chunk}) {
-      const GradcheckReport report = gradcheck(function_of(function, c), tensors_of(c.inputs));
+    for (const test::Implementation& implementation : test::implementations()) {
+      CAPTURE(implementation.name);
+      const GradcheckReport report = gradcheck(function_of(implementation.function, c), tensors_of(c.inputs));
       CHECK_MESSAGE(report.ok, report.text());
     }
   }
@@ -70,16 +74,20 @@ TEST_CASE("kda: gradients across a chunk border equal central differences") {
   const KDACase c = make_case({1, 18, 1, 1, 2, 2, {}}, options, 4, test::Decay::mild);
   GradcheckOptions few;
   few.directions = 4;
-  const GradcheckReport report = gradcheck(function_of(&kda::chunk, c), tensors_of(c.inputs), few);
-  CHECK_MESSAGE(report.ok, report.text());
+  for (const test::Implementation& implementation : test::implementations()) {
+    CAPTURE(implementation.name);
+    const GradcheckReport report = gradcheck(function_of(implementation.function, c), tensors_of(c.inputs), few);
+    CHECK_MESSAGE(report.ok, report.text());
+  }
 }
 
 TEST_CASE("kda: second derivatives equal central differences") {
   for (const KDACase& c : tiny_cases()) {
-    for (const auto function : {&kda::recurrent, &kda::chunk}) {
+    for (const test::Implementation& implementation : test::implementations()) {
+      CAPTURE(implementation.name);
       GradcheckOptions few;
       few.directions = 3;
-      const GradcheckReport report = gradgradcheck(function_of(function, c), tensors_of(c.inputs), few);
+      const GradcheckReport report = gradgradcheck(function_of(implementation.function, c), tensors_of(c.inputs), few);
       CHECK_MESSAGE(report.ok, report.text());
     }
   }

@@ -1,12 +1,19 @@
 #include "tests/ops/kda/kda_cases.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 
 #include "autograd/backward.h"
+#include "ops/convert.h"
 #include "ops/creation.h"
+#include "ops/kda/chunk.h"
+#include "ops/kda/fused.h"
+#include "ops/kda/recurrent.h"
+#include "ops/views.h"
 
 namespace deltatape::test {
 namespace {
@@ -26,19 +33,33 @@ Tensor normals(const Shape& shape, Generator& generator) {
   return filled(shape, [&generator] { return normal(generator); });
 }
 
+void normalize(std::vector<double>& x) {
+  double squares = 0.0;
+  for (const double value : x) {
+    squares += value * value;
+  }
+  for (double& value : x) {
+    value /= std::sqrt(squares);
+  }
+}
+
 Tensor unit_keys(const KDAShape& s, Keys keys, Generator& generator) {
   std::vector<double> values(static_cast<size_t>(s.B * s.T * s.H * s.K));
-  std::vector<double> key(static_cast<size_t>(s.K));
-  for (size_t at = 0; at < values.size(); at += key.size()) {
-    if (at == 0 || keys == Keys::random) {
-      double squares = 0.0;
+  std::array<std::vector<double>, 3> drawn;
+  for (std::vector<double>& key : drawn) {
+    key.resize(static_cast<size_t>(s.K));
+    std::generate(key.begin(), key.end(), [&generator] { return normal(generator); });
+    normalize(key);
+  }
+  size_t number = 0;
+  for (size_t at = 0; at < values.size(); at += static_cast<size_t>(s.K), ++number) {
+    std::vector<double> key = drawn[keys == Keys::few ? number % 3 : 0];
+    if (keys == Keys::random || keys == Keys::near) {
       for (double& x : key) {
-        x = normal(generator);
-        squares += x * x;
+        x = keys == Keys::random ? normal(generator)
+                                 : x + 0.07 / std::sqrt(static_cast<double>(s.K)) * normal(generator);
       }
-      for (double& x : key) {
-        x /= std::sqrt(squares);
-      }
+      normalize(key);
     }
     std::copy(key.begin(), key.end(), values.begin() + static_cast<std::ptrdiff_t>(at));
   }
@@ -62,6 +83,12 @@ Tensor log_decays(const KDAShape& s, Decay decay, Generator& generator) {
         return -20.0 * u;
       case Decay::mixed:
         return u < 0.15 ? -20.0 : -0.01 * u;
+      case Decay::fives:
+        return -5.0;
+      case Decay::fastest:
+        return -20.0;
+      case Decay::blocks:
+        return step / 16 % 2 == 1 && u < 0.1 ? -20.0 : -5.0 * u;
       case Decay::resets:
         break;
     }
@@ -119,6 +146,13 @@ KDACase make_case(const KDAShape& s, const kda::Options& options, uint64_t seed,
   return c;
 }
 
+std::vector<Implementation> implementations() {
+  return {{"kda::recurrent", &kda::recurrent, false},
+          {"kda::chunk", &kda::chunk, false},
+          {"kda::fused_recurrent", &kda::fused_recurrent, true},
+          {"kda::fused_chunk", &kda::fused_chunk, true}};
+}
+
 NamedResults run_case(KDAFunction function, const KDACase& c) {
   std::vector<std::pair<std::string, Tensor>> leaves;
   const auto leaf = [&leaves](const char* name, const Tensor& x) {
@@ -144,14 +178,21 @@ NamedResults run_case(KDAFunction function, const KDACase& c) {
   const kda::Output out = function(inputs, c.options);
 
   NamedResults results{{"o", out.o.detach()}};
-  std::vector<Tensor> outputs{out.o};
-  std::vector<Tensor> upstream{c.d_o};
+  std::vector<Tensor> outputs;
+  std::vector<Tensor> upstream;
+  if (c.d_o.defined()) {
+    outputs.push_back(out.o);
+    upstream.push_back(c.d_o);
+  }
   if (c.options.output_final_state) {
     results.emplace_back("ht", out.final_state.detach());
-    if (out.final_state.requires_grad()) {
+    if (c.d_ht.defined() && out.final_state.requires_grad()) {
       outputs.push_back(out.final_state);
       upstream.push_back(c.d_ht);
     }
+  }
+  if (c.options.output_h && c.return_h) {
+    results.emplace_back("h", out.h);
   }
   std::vector<Tensor> wanted;
   for (const auto& named : leaves) {
@@ -159,7 +200,8 @@ NamedResults run_case(KDAFunction function, const KDACase& c) {
   }
   BackwardOptions options;
   options.allow_unused = true;
-  const std::vector<Tensor> gradients = grad(outputs, wanted, upstream, options);
+  const std::vector<Tensor> gradients =
+      outputs.empty() ? std::vector<Tensor>(wanted.size()) : grad(outputs, wanted, upstream, options);
   for (size_t i = 0; i < leaves.size(); ++i) {
     // Without time steps nothing depends on the other inputs.
     results.emplace_back(leaves[i].first, gradients[i].defined() ? gradients[i] : zeros_like(wanted[i]));
@@ -216,6 +258,32 @@ kda::Output plain_loops(const KDACase& c) {
   return out;
 }
 
+KDACase in_dtype(const KDACase& c, DType dtype) {
+  KDACase converted = c;
+  kda::Inputs& in = converted.inputs;
+  for (Tensor* x : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.A_log, &in.dt_bias, &in.initial_state, &converted.d_o,
+                    &converted.d_ht}) {
+    if (x->defined()) {
+      *x = to(*x, dtype);
+    }
+  }
+  return converted;
+}
+
+kda::Inputs tokens_of(const kda::Inputs& in, int64_t begin, int64_t end) {
+  kda::Inputs part = in;
+  for (Tensor* x : {&part.q, &part.k, &part.v, &part.g, &part.beta}) {
+    *x = slice(*x, 1, {begin, end});
+  }
+  return part;
+}
+
+Tensor find(const NamedResults& results, const std::string& name) {
+  const auto found =
+      std::find_if(results.begin(), results.end(), [&name](const auto& result) { return result.first == name; });
+  return found == results.end() ? Tensor() : found->second;
+}
+
 double relative_error(const Tensor& x, const Tensor& ref) {
   if (!x.defined() || !ref.defined() || !(x.shape() == ref.shape())) {
     return std::numeric_limits<double>::infinity();
@@ -247,6 +315,25 @@ double largest_difference(const Tensor& x, const Tensor& ref) {
     largest = std::max(largest, std::fabs(a[i] - b[i]));
   }
   return largest;
+}
+
+double max_error(const Tensor& x, const Tensor& ref) {
+  const double difference = largest_difference(x, ref);
+  double largest = 0.0;
+  for (const double value : ref.to_vector<double>()) {
+    largest = std::max(largest, std::fabs(value));
+  }
+  return difference == 0.0 ? 0.0 : difference / largest;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  if (!(a.shape() == b.shape()) || a.dtype() != b.dtype()) {
+    return false;
+  }
+  const Tensor x = contiguous(a.detach());
+  const Tensor y = contiguous(b.detach());
+  const auto bytes = static_cast<size_t>(a.numel()) * size_of(a.dtype());
+  return bytes == 0 || std::memcmp(x.raw(), y.raw(), bytes) == 0;
 }
 
 }  // namespace deltatape::test
