@@ -29,6 +29,8 @@ enum class Form : uint8_t { recurrent, chunk };
 
 /// The distance in tokens between states that forward may keep for backward.
 inline constexpr int64_t kCheckpointSteps = 64;
+/// How many it keeps of a sequence: none of the initial state, which is at hand.
+constexpr int64_t checkpoint_count(int64_t length) { return length > 0 ? (length - 1) / kCheckpointSteps : 0; }
 
 /// Sizes and options of a call that passed the checks.
 struct KernelProblem {
@@ -38,7 +40,6 @@ struct KernelProblem {
   int64_t HV = 0;  // heads of v, g, beta and the states
   int64_t K = 0;
   int64_t V = 0;
-  int64_t N = 0;  // states in initial_state and final_state
   std::vector<Sequence> sequences;
   Form form = Form::chunk;
   double scale = 1.0;
@@ -70,7 +71,7 @@ struct KernelOutputs {
   Tensor o;            // [B,T,HV,V]
   Tensor final_state;  // as initial_state
   Tensor h;            // [chunks,HV,K,V] ([..,V,K]), states before the chunks of sequence 0, 1, ..; compute_dtype
-  Tensor checkpoints;  // [blocks,HV,K,V], states before every kCheckpointSteps tokens, likewise; compute_dtype
+  Tensor checkpoints;  // [*,HV,K,V], states after every kCheckpointSteps tokens that others follow; compute_dtype
 };
 
 /// What backward is given besides the inputs.

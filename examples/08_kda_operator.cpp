@@ -34,7 +34,8 @@ int main() {
   options.use_beta_sigmoid = true;
   options.output_final_state = true;
 
-  const kda::Shapes shapes{.B = 1, .T = T, .H = H, .HV = H, .K = K, .V = V, .cu_seqlens = true, .sequences = 2};
+  const kda::Shapes shapes{
+      .B = 1, .T = T, .H = H, .HV = H, .K = K, .V = V, .cu_seqlens = true, .lengths = {37, T - 37}};
   std::cout << kda::plan(options, shapes, Device::cpu()).text << "\n";
 
   // The gradients of one implementation: the hand-written backward, or the tape through the recurrence.

@@ -18,13 +18,6 @@ namespace {
 
 using Twin = Output (*)(const Inputs&, const Options&);
 
-/// The differentiable inputs in the order in which the tape sees them.
-constexpr size_t kDifferentiable = 8;
-template <class AnyInputs>
-auto differentiable(AnyInputs& in) {
-  return std::array{&in.q, &in.k, &in.v, &in.g, &in.beta, &in.A_log, &in.dt_bias, &in.initial_state};
-}
-
 Tensor dense(const Tensor& x) { return x.defined() ? contiguous(x.detach()) : x; }
 
 KernelInputs dense_inputs(const Inputs& in) {
@@ -41,8 +34,8 @@ KernelInputs dense_inputs(const Inputs& in) {
 /// What backward needs; the tensors keep their history, for gradients of gradients.
 struct SavedCall {
   std::array<Saved, kDifferentiable> tensors;
-  Tensor cu_seqlens;
-  Tensor segment_ids;
+  Saved cu_seqlens;
+  Saved segment_ids;
   Options options;
   KernelProblem problem;
   Tensor checkpoints;  // undefined: computed again
@@ -54,8 +47,8 @@ struct SavedCall {
     for (size_t i = 0; i < kDifferentiable; ++i) {
       *members[i] = tensors[i].get();
     }
-    in.cu_seqlens = cu_seqlens;
-    in.segment_ids = segment_ids;
+    in.cu_seqlens = cu_seqlens.get();
+    in.segment_ids = segment_ids.get();
     return in;
   }
 };
@@ -138,7 +131,11 @@ Output run_fused(std::string_view name, Form form, Twin twin, const Inputs& in, 
     results.h = empty(h_shape(p, options), computed);
   }
   if (recorded && options.save_intermediates) {
-    results.checkpoints = empty({count_blocks(p.sequences, kCheckpointSteps), p.HV, p.K, p.V}, computed);
+    int64_t count = 0;
+    for (const Sequence& sequence : p.sequences) {
+      count += checkpoint_count(sequence.length());
+    }
+    results.checkpoints = empty({count, p.HV, p.K, p.V}, computed);
   }
   backend_of(in.q).kda_forward(problem, dense_inputs(in), results);
 
@@ -151,8 +148,8 @@ Output run_fused(std::string_view name, Form form, Twin twin, const Inputs& in, 
     for (size_t i = 0; i < kDifferentiable; ++i) {
       call.tensors[i] = Saved(tensors[i]);
     }
-    call.cu_seqlens = in.cu_seqlens;
-    call.segment_ids = in.segment_ids;
+    call.cu_seqlens = Saved(in.cu_seqlens);
+    call.segment_ids = Saved(in.segment_ids);
     call.options = options;
     call.options.output_h = false;
     call.problem = problem;

@@ -78,15 +78,14 @@ Tensor sums_in_chunks(const ChunkTable& table, const Tensor& x, bool reverse) {
 
 Tensor apply_gate(Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias, double lower_bound) {
   check_gate("kda::apply_gate", gate, g, A_log, dt_bias, lower_bound);
-  switch (gate) {
-    case Gate::none:
-      return g;
-    case Gate::standard:
-      return mul(softplus(biased(g, dt_bias)), neg(rate(A_log)));
-    default:
-      const Tensor z = biased(g, dt_bias);
-      return mul(sigmoid(A_log.defined() ? mul(z, rate(A_log)) : z), lower_bound);
+  if (gate == Gate::none) {
+    return g;
   }
+  const Tensor z = biased(computed(g), computed(dt_bias));
+  const Tensor a = A_log.defined() ? rate(computed(A_log)) : Tensor();
+  const Tensor decay =
+      gate == Gate::standard ? mul(softplus(z), neg(a)) : mul(sigmoid(a.defined() ? mul(z, a) : z), lower_bound);
+  return to(decay, g.dtype());
 }
 
 GateGradients gate_backward(Gate gate, const Tensor& dy, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,

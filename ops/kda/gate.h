@@ -6,7 +6,9 @@
 namespace deltatape::kda {
 
 /// Log decay [B,T,HV,K] from gate logits g of that shape, A_log [HV] and dt_bias [HV*K] (see Gate). Differentiable in
-/// all three. Throws Error for Gate::standard without A_log, and for shapes that do not fit.
+/// all three; Gate::none gives g itself. 16 bits are computed with in f32, and the result has g's dtype. Throws Error
+/// for Gate::standard without A_log, A_log or dt_bias with Gate::none, a lower_bound that is not below 0, and shapes
+/// that do not fit.
 Tensor apply_gate(Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias, double lower_bound);
 
 /// Gradients of the arguments of apply_gate, each like its argument; undefined where that is.
@@ -35,7 +37,8 @@ Tensor chunk_cumsum(const Tensor& x, int64_t chunk_size, const Tensor& cu_seqlen
 Tensor gate_cumsum(Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias, double lower_bound,
                    int64_t chunk_size, const Tensor& cu_seqlens = Tensor(), bool reverse = false);
 
-/// beta in (0,1), or (0,2) with `allow_neg_eigval`, from its logits.
+/// beta in (0,1), or (0,2) with `allow_neg_eigval`, from its logits of any shape and floating-point dtype, which it
+/// keeps. Differentiable. Throws Error for an undefined tensor.
 Tensor beta_from_logits(const Tensor& logits, bool allow_neg_eigval);
 
 }  // namespace deltatape::kda

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "autograd/record.h"
 #include "ops/arithmetic.h"
 #include "ops/convert.h"
 #include "ops/creation.h"
@@ -180,7 +181,6 @@ KernelProblem kernel_problem(const Problem& p, const Options& options, Form form
   k.HV = p.HV;
   k.K = p.K;
   k.V = p.V;
-  k.N = p.N;
   k.sequences = p.sequences;
   k.form = form;
   k.scale = p.scale;
@@ -252,15 +252,34 @@ Output finish(const Inputs& in, const Options& options, const Tensor& o, const T
 }
 
 Output finish_empty(const Problem& p, const Inputs& in, const Options& options) {
-  Output out;
-  out.o = clone(in.v);  // has no elements, but a place on the tape
+  const TensorOptions computed{p.compute_dtype, in.q.device()};
+  std::vector<Tensor> outputs{empty(in.v.shape(), in.v.options())};
   if (options.output_final_state) {
     const Shape shape = options.state_v_first ? Shape{p.N, p.HV, p.V, p.K} : Shape{p.N, p.HV, p.K, p.V};
-    out.final_state =
-        in.initial_state.defined() ? clone(in.initial_state) : zeros(shape, {p.compute_dtype, in.q.device()});
+    outputs.push_back(in.initial_state.defined() ? clone(in.initial_state.detach()) : zeros(shape, computed));
   }
+  std::vector<Tensor> inputs;
+  std::vector<Tensor> shapes;  // without history
+  for (const Tensor* const member : differentiable(in)) {
+    inputs.push_back(*member);
+    shapes.push_back(member->defined() ? member->detach() : Tensor());
+  }
+  record_all("kda::no_tokens", outputs, inputs,
+             [shapes = std::move(shapes), with_state = options.output_final_state](const RuleContext& c) {
+               constexpr size_t kInitialState = kDifferentiable - 1;
+               Gradients all(kDifferentiable);
+               for (size_t i = 0; i < kDifferentiable; ++i) {
+                 if (c.needs_grad(i)) {
+                   all[i] = i == kInitialState && with_state ? c.grad(1) : zeros_like(shapes[i]);
+                 }
+               }
+               return all;
+             });
+  Output out;
+  out.o = outputs[0];
+  out.final_state = options.output_final_state ? outputs[1] : Tensor();
   if (options.output_h) {
-    out.h = zeros(h_shape(p, options), {p.compute_dtype, in.q.device()});
+    out.h = zeros(h_shape(p, options), computed);
   }
   return out;
 }

@@ -2,6 +2,7 @@
 // share.
 #pragma once
 
+#include <array>
 #include <string_view>
 #include <vector>
 
@@ -34,6 +35,13 @@ void check_options(std::string_view function, const Options& options);
 /// that starts with `function` and names the argument, what was expected and what came.
 Problem check_inputs(std::string_view function, const Inputs& inputs, const Options& options);
 
+/// The differentiable inputs in the order in which the tape sees them; some may be undefined.
+inline constexpr size_t kDifferentiable = 8;
+template <class AnyInputs>
+auto differentiable(AnyInputs& in) {
+  return std::array{&in.q, &in.k, &in.v, &in.g, &in.beta, &in.A_log, &in.dt_bias, &in.initial_state};
+}
+
 /// What the fused kernels take of a checked call.
 KernelProblem kernel_problem(const Problem& problem, const Options& options, Form form);
 
@@ -61,7 +69,8 @@ Operands prepare(const Problem& problem, const Inputs& inputs, const Options& op
 Output finish(const Inputs& inputs, const Options& options, const Tensor& o, const Tensor& final_state,
               const Tensor& h);
 
-/// The result of a call without tokens: an empty o, and the initial state.
+/// The result of a call without tokens: an empty o, and the initial state. On the tape both depend on all inputs, as
+/// they do where there are tokens; gradients are zero but for that of the initial state.
 Output finish_empty(const Problem& problem, const Inputs& inputs, const Options& options);
 
 }  // namespace deltatape::kda

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "core/error.h"
 #include "ops/kda/chunk.h"
 #include "ops/kda/fused.h"
@@ -12,9 +10,6 @@
 
 namespace deltatape::kda {
 namespace {
-
-/// Below this many tokens most rows of a tile of the chunk form would be padding.
-constexpr int64_t kFewestTokensForChunks = 8;
 
 void check_sizes(const Shapes& s) {
   constexpr std::string_view kName = "kda::plan";
@@ -25,11 +20,24 @@ void check_sizes(const Shapes& s) {
   check(!s.cu_seqlens || s.B == 1, kName, "B is {}, expected 1 with cu_seqlens", s.B);
   check(!(s.cu_seqlens && s.segment_ids), kName,
         "segment_ids and cu_seqlens are both given, expected at most one of them");
-  check(s.sequences >= 0, kName, "sequences is {}, expected 0 or more", s.sequences);
+  int64_t sum = 0;
+  for (const int64_t length : s.lengths) {
+    check(length >= 0, kName, "lengths has a {}, expected numbers of 0 or more", length);
+    sum += length;
+  }
+  check(s.lengths.empty() || sum == s.B * s.T, kName, "lengths add up to {}, expected B T = {}", sum, s.B * s.T);
 }
 
-/// Tokens per sequence, on the average.
-int64_t mean_length(const Shapes& s) { return s.B * s.T / std::max<int64_t>({s.B, s.sequences, 1}); }
+/// Whether more than half of the rows of the chunk form's tiles would be padding.
+bool mostly_padding(const Shapes& s) {
+  constexpr int64_t kRows = 16;
+  const auto padded = [](int64_t length) { return (length + kRows - 1) / kRows * kRows; };
+  int64_t rows = s.lengths.empty() ? s.B * padded(s.T) : 0;
+  for (const int64_t length : s.lengths) {
+    rows += padded(length);
+  }
+  return rows > 2 * s.B * s.T || s.B * s.T == 0;
+}
 
 }  // namespace
 
@@ -53,7 +61,7 @@ Plan plan(const Options& options, const Shapes& s, Device device) {
   check_options("kda::plan", options);
   check_sizes(s);
   Plan plan;
-  const bool few = mean_length(s) < kFewestTokensForChunks;
+  const bool few = mostly_padding(s);
   plan.implementation = few ? Implementation::fused_recurrent : Implementation::fused_chunk;
   plan.text =
       fmt::format("{} on {}, in {}", name_of(plan.implementation), device, s.dtype == DType::f64 ? "f64" : "f32");
@@ -61,7 +69,9 @@ Plan plan(const Options& options, const Shapes& s, Device device) {
     plan.text += fmt::format(" (tensors in {})", s.dtype);
   }
   if (few) {
-    plan.text += fmt::format(": sequences of fewer than {} tokens, so one token after another", kFewestTokensForChunks);
+    plan.text += ": one token after another, since most rows of tiles of 16 would be padding";
+    plan.text +=
+        options.safe_gate ? "; decays token by token, exact for any gate (safe_gate changes nothing here)" : "";
   } else {
     plan.text += ": tiles of 16 tokens";
     if (!options.safe_gate) {
@@ -93,6 +103,10 @@ Plan plan(const Options& options, const Shapes& s, Device device) {
 Output run(Implementation implementation, const Inputs& inputs, const Options& options) {
   if (implementation == Implementation::automatic) {
     const Problem p = check_inputs("kda::run", inputs, options);
+    std::vector<int64_t> lengths;
+    for (const Sequence& sequence : p.sequences) {
+      lengths.push_back(sequence.length());
+    }
     const Shapes shapes{.B = p.B,
                         .T = p.T,
                         .H = p.H,
@@ -102,7 +116,7 @@ Output run(Implementation implementation, const Inputs& inputs, const Options& o
                         .dtype = inputs.q.dtype(),
                         .cu_seqlens = p.varlen,
                         .segment_ids = p.segmented,
-                        .sequences = static_cast<int64_t>(p.sequences.size())};
+                        .lengths = lengths};
     return run(plan(options, shapes, inputs.q.device()).implementation, inputs, options);
   }
   switch (implementation) {
@@ -112,8 +126,10 @@ Output run(Implementation implementation, const Inputs& inputs, const Options& o
       return chunk(inputs, options);
     case Implementation::fused_recurrent:
       return fused_recurrent(inputs, options);
-    default:
+    case Implementation::fused_chunk:
       return fused_chunk(inputs, options);
+    default:
+      fail("kda::run", "implementation is {}, expected one of the enumeration", static_cast<int>(implementation));
   }
 }
 

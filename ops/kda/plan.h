@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/device.h"
 #include "core/dtype.h"
@@ -26,7 +27,7 @@ struct Shapes {
   DType dtype = DType::f32;  // of q
   bool cu_seqlens = false;
   bool segment_ids = false;
-  int64_t sequences = 0;  // with cu_seqlens or segment_ids: over all rows; 0: as many as rows
+  std::vector<int64_t> lengths = {};  // of the sequences or segments of all rows; empty: rows are whole
 };
 
 /// What a call will run.

@@ -52,7 +52,8 @@ StateGradients dhu(const StateInputs& in, const StageOptions& options) {
   const ChunkTable& table = call.table();
   const Tensor dht = to_loop_order(table, in.dht.defined() ? in.dht : zeros(call.states(), call.like()));
   if (call.size(NT) == 0) {
-    return {.dh = zeros(call.chunk_states(), call.like()), .dh0 = clone(from_loop_order(table, dht)), .dv = in.dv};
+    return {
+        .dh = zeros(call.chunk_states(), call.like()), .dh0 = clone(from_loop_order(table, dht)), .dv = clone(in.dv)};
   }
   const auto per_position = [&table](const Tensor& x) { return split(x, table.active, 0); };
   const std::vector<Tensor> kg = per_position(call.chunks(in.kg));

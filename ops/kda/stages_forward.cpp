@@ -66,7 +66,7 @@ Propagated propagate_states(const PropagateInputs& in, const StageOptions& optio
 
   const Tensor initial = in.initial_state.defined() ? in.initial_state : zeros(call.states(), call.like());
   if (call.size(NT) == 0) {
-    return {.h = zeros(call.chunk_states(), call.like()), .v_new = in.u, .final_state = clone(initial)};
+    return {.h = zeros(call.chunk_states(), call.like()), .v_new = clone(in.u), .final_state = clone(initial)};
   }
   const ChunkTable& table = call.table();
   const StateSteps steps{

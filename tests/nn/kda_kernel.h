@@ -13,7 +13,7 @@ namespace deltatape::test {
 inline std::string kernel_behind(const Tensor& y) {
   const std::array<Tensor, 1> outputs{y};
   for (const Ref<Node>& node : nodes_behind(outputs)) {
-    if (node->name().rfind("kda::", 0) == 0) {
+    if (node->name().rfind("kda::fused", 0) == 0) {
       return std::string(node->name());
     }
   }

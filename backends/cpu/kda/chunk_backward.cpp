@@ -68,7 +68,7 @@ void copy_block(int64_t rows, int64_t columns, const T* from, int64_t ld_from, T
   }
 }
 
-/// out[c] += sum over rows of x[row * columns + c] y[row * columns + c].
+/// out[c] = sum over rows of x[row * columns + c] y[row * columns + c].
 template <class T>
 void column_dots(int64_t rows, int64_t columns, const T* x, const T* y, T* out) {
   using V = Vec<T>;
@@ -105,23 +105,21 @@ class ChunkBackward {
         epilogue_(p, in, out),
         d_o_(up.d_o, p.V),
         tasks_(p, p.H),
-        first_checkpoint_(first_blocks(p, kCheckpointSteps)),
+        first_checkpoint_(first_checkpoints(p)),
         batch_(side_by_side(tasks_) ? kTilesPerBatch : kTilesPerSharedBatch),
         scratch_(decay_scratch<T>(size_.Kp) + 3 * kTileRows * size_.Kp + 4 * kSquare + Pieces<T>::rounded(size_.Kp)),
         sums_(p, out) {}
 
   void run() {
     const double per_token = 0.4 * static_cast<double>(size_.K * size_.V * (p_.HV / p_.H));
-    int64_t longest = 0;
-    for (const Sequence& sequence : p_.sequences) {
-      longest = std::max(longest, tile_count(sequence));
-    }
+    const int64_t longest = longest_in_tiles(p_);
+    const int64_t workers = side_by_side(tasks_) ? worker_count(tasks_, per_token) : 1;
     const int64_t rows = longest * kTileRows * size_.Kp;
     const int64_t checkpoints = ceil_div(longest, batch_) * size_.state();
-    const ThreadMemory<T> memory(2 * rows + checkpoints + 2 * size_.state() +
-                                 std::min(longest, batch_) * BackwardTile<T>::elements(size_));
-    run_tasks(tasks_, worker_count(tasks_, per_token), [&](int64_t task) {
-      T* place = memory.mine();
+    const WorkerMemory<T> memory(workers, 2 * rows + checkpoints + 2 * size_.state() +
+                                              std::min(longest, batch_) * BackwardTile<T>::elements(size_));
+    run_tasks(tasks_, workers, [&](int64_t task, int64_t worker) {
+      T* place = memory.of(worker);
       const HeadMemory<T> m{.dq = place,
                             .dk = place + rows,
                             .checkpoints = place + 2 * rows,
@@ -208,15 +206,16 @@ class ChunkBackward {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
     const int64_t tiles = tile_count(sequence);
     const int64_t batches = ceil_div(tiles, batch_);
-    if (up_.checkpoints.defined()) {
+    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.S);
+    if (up_.checkpoints.defined() && batches > 0) {
       const int64_t stride = batch_ * kTileRows / kCheckpointSteps;
-      parallel_for(batches, static_cast<double>(size_.state()), [&](int64_t batch) {
-        const int64_t block = first_checkpoint_[static_cast<size_t>(n)] + batch * stride;
-        load_state(up_.checkpoints, block * p_.HV + head, false, size_, m.checkpoints + batch * size_.state());
+      std::copy_n(m.S, size_.state(), m.checkpoints);
+      parallel_for(batches - 1, static_cast<double>(size_.state()), [&](int64_t i) {
+        const int64_t number = first_checkpoint_[static_cast<size_t>(n)] + (i + 1) * stride - 1;
+        load_state(up_.checkpoints, number * p_.HV + head, false, size_, m.checkpoints + (i + 1) * size_.state());
       });
       return;
     }
-    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.S);
     for (int64_t batch = 0; batch < batches; ++batch) {
       std::copy_n(m.S, size_.state(), m.checkpoints + batch * size_.state());
       if (batch + 1 == batches) {
@@ -297,13 +296,13 @@ class ChunkBackward {
     T* arrivals = pieces.take(kTileRows * size_.Kp);   // d dS'
     T* squares = pieces.take(2 * kSquare);             // do d', lambda d'
     T* dN = pieces.take(kSquare);
-    T* dP = pieces.take(kSquare);
+    T* dAqk = pieces.take(kSquare);
     T* passing = pieces.take(size_.Kp);  // rowsum(S o dS)
     const int64_t Vp = size_.Vp;
     const int64_t Kp = size_.Kp;
 
     row_dots(2 * kTileRows, kTileRows, Vp, tile.d_o, Vp, tile.writes, Vp, squares, kTileRows);
-    lower_parts(squares, tile.operands.beta, dP, dN);
+    lower_parts(squares, tile.operands.beta, dAqk, dN);
     std::fill_n(reads, 2 * kTileRows * Kp, T(0));
     std::fill_n(arrivals, kTileRows * Kp, T(0));
     std::fill_n(passing, Kp, T(0));
@@ -314,8 +313,8 @@ class ChunkBackward {
     through_the_state(tile, reads, arrivals, passing, dq, dk);
 
     const bool centred = p_.safe_gate && may_be_centred(tile.rows.g, Kp);
-    decay_products_backward(centred, DecayInputs<T>{tile.rows.q, tile.rows.k, tile.rows.g, Kp}, dN, dP, dq, dk, tile.dg,
-                            for_decay);
+    decay_products_backward(centred, DecayInputs<T>{tile.rows.q, tile.rows.k, tile.rows.g, Kp}, dN, dAqk, dq, dk,
+                            tile.dg, for_decay);
 
     alignas(64) T dbeta[kTileRows];
     for (int64_t i = 0; i < kTileRows; ++i) {
@@ -324,12 +323,12 @@ class ChunkBackward {
     epilogue_.betas(place, head, dbeta);
   }
 
-  /// dP = do d' with the diagonal, dN = -diag(beta) lambda d' without it; zeros elsewhere, whatever stands there.
-  static void lower_parts(const T* squares, const T* beta, T* dP, T* dN) {
+  /// dAqk = do d' with the diagonal, dN = -diag(beta) lambda d' without it; zeros elsewhere, whatever stands there.
+  static void lower_parts(const T* squares, const T* beta, T* dAqk, T* dN) {
     for (int64_t i = 0; i < kTileRows; ++i) {
       for (int64_t j = 0; j < kTileRows; ++j) {
         const int64_t at = i * kTileRows + j;
-        dP[at] = j <= i ? squares[at] : T(0);
+        dAqk[at] = j <= i ? squares[at] : T(0);
         dN[at] = j < i ? -(beta[i] * squares[kSquare + at]) : T(0);
       }
     }

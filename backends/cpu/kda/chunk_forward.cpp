@@ -31,12 +31,15 @@ class ChunkForward {
 
   void run() {
     const double per_token = 0.1 * static_cast<double>(size_.K * size_.V);
-    const int64_t workers = worker_count(tasks_, per_token);
-    tiles_per_batch_ = side_by_side(tasks_) ? kTilesPerBatch : kTilesPerSharedBatch;
+    const int64_t workers = side_by_side(tasks_) ? worker_count(tasks_, per_token) : 1;
+    const int64_t longest = longest_in_tiles(p_);
+    tiles_per_batch_ =
+        std::min(side_by_side(tasks_) ? kTilesPerBatch : kTilesPerSharedBatch, std::max<int64_t>(longest, 1));
     const int64_t per_tile = ChunkTile<T>::elements(size_.Kp);
-    const ThreadMemory<T> memory(size_.state() + tiles_per_batch_ * per_tile);
-    run_tasks(tasks_, workers,
-              [&](int64_t task) { sequence_and_head(tasks_.sequence(task), tasks_.head(task), memory.mine()); });
+    const WorkerMemory<T> memory(workers, size_.state() + tiles_per_batch_ * per_tile);
+    run_tasks(tasks_, workers, [&](int64_t task, int64_t worker) {
+      sequence_and_head(tasks_.sequence(task), tasks_.head(task), memory.of(worker));
+    });
   }
 
  private:

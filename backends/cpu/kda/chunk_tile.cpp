@@ -3,7 +3,7 @@
 namespace deltatape::cpu::kda {
 
 template <class T>
-bool make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
+void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
                const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch) {
   using V = Vec<T>;
   const int64_t head = value_head / (problem.HV / problem.H);
@@ -12,8 +12,7 @@ bool make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const 
   prologue.log_decays(place, value_head, rows.g);
   prologue.betas(place, value_head, tile.beta);
 
-  const bool centred = problem.safe_gate && may_be_centred(rows.g, size.Kp);
-  decay_products(centred, DecayInputs<T>{rows.q, rows.k, rows.g, size.Kp},
+  decay_products(problem.safe_gate && may_be_centred(rows.g, size.Kp), DecayInputs<T>{rows.q, rows.k, rows.g, size.Kp},
                  DecayProducts<T>{rows.from_start, rows.to_end, tile.N, tile.Aqk}, scratch);
   const int64_t elements = kTileRows * size.Kp;
   for_registers<T>(elements, [&](int64_t i) {
@@ -24,12 +23,11 @@ bool make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const 
     (k * V::load(rows.to_end + i)).store(tile.kg + i);
   });
   std::copy_n(rows.from_start + elements - size.Kp, size.Kp, tile.whole);
-  return centred;
 }
 
-template bool make_tile(const Prologue<float>&, const KernelProblem&, const Place&, int64_t, const Sizes<float>&,
+template void make_tile(const Prologue<float>&, const KernelProblem&, const Place&, int64_t, const Sizes<float>&,
                         const TileRows<float>&, const ChunkTile<float>&, float*);
-template bool make_tile(const Prologue<double>&, const KernelProblem&, const Place&, int64_t, const Sizes<double>&,
+template void make_tile(const Prologue<double>&, const KernelProblem&, const Place&, int64_t, const Sizes<double>&,
                         const TileRows<double>&, const ChunkTile<double>&, double*);
 
 }  // namespace deltatape::cpu::kda

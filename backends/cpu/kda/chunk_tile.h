@@ -52,9 +52,9 @@ struct TileRows {
   }
 };
 
-/// Fills a tile. Returns whether its decays were centred, which backward must do in the same way.
+/// Fills a tile.
 template <class T>
-bool make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
+void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
                const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch);
 
 }  // namespace deltatape::cpu::kda

@@ -140,7 +140,7 @@ void products_centred(const DecayInputs<T>& in, const DecayProducts<T>& out, T* 
 /// One register of channels of one pair of blocks of h rows: rows i >= m times columns j < m. Adds to dq, dk and dg.
 template <class T>
 void halving_backward_channels(const DecayInputs<T>& in, const BlockDecay<T>& decay, int64_t m, int64_t h, int64_t c,
-                               const T* dN, const T* dP, T* dq, T* dk, T* dg) {
+                               const T* dN, const T* dAqk, T* dq, T* dk, T* dg) {
   using V = Vec<T>;
   const int64_t Kp = in.Kp;
   const auto add = [&](T* x, int64_t row, V value) { (V::load(x + row * Kp + c) + value).store(x + row * Kp + c); };
@@ -160,7 +160,7 @@ void halving_backward_channels(const DecayInputs<T>& in, const BlockDecay<T>& de
     V d_q_row(0.0);
     for (int64_t j = 0; j < h; ++j) {
       const V n = broadcast(dN + i * kTileRows + m - h + j);
-      const V p = broadcast(dP + i * kTileRows + m - h + j);
+      const V p = broadcast(dAqk + i * kTileRows + m - h + j);
       d_k_row = fma(n, column[j], d_k_row);
       d_q_row = fma(p, column[j], d_q_row);
       d_column[j] = fma(n, k_row, fma(p, q_row, d_column[j]));
@@ -180,12 +180,12 @@ void halving_backward_channels(const DecayInputs<T>& in, const BlockDecay<T>& de
 }
 
 template <class T>
-void halving_backward(const DecayInputs<T>& in, const T* dN, const T* dP, T* dq, T* dk, T* dg, T* scratch) {
+void halving_backward(const DecayInputs<T>& in, const T* dN, const T* dAqk, T* dq, T* dk, T* dg, T* scratch) {
   const int64_t Kp = in.Kp;
   BlockDecay<T> decay(in.g, Kp, scratch, scratch + kTileRows * Kp);
   for (int64_t h = 1; h < kTileRows; h *= 2) {
     for (int64_t m = h; m < kTileRows; m += 2 * h) {
-      for_registers<T>(Kp, [&](int64_t c) { halving_backward_channels(in, decay, m, h, c, dN, dP, dq, dk, dg); });
+      for_registers<T>(Kp, [&](int64_t c) { halving_backward_channels(in, decay, m, h, c, dN, dAqk, dq, dk, dg); });
     }
     decay.join(h);
   }
@@ -193,7 +193,7 @@ void halving_backward(const DecayInputs<T>& in, const T* dN, const T* dP, T* dq,
 
 /// dg by the reverse cumulative sum over the tile of (row role) - (column role).
 template <class T>
-void centred_backward(const DecayInputs<T>& in, const T* dN, const T* dP, T* dq, T* dk, T* dg, T* scratch) {
+void centred_backward(const DecayInputs<T>& in, const T* dN, const T* dAqk, T* dq, T* dk, T* dg, T* scratch) {
   using V = Vec<T>;
   const int64_t Kp = in.Kp;
   T* row_factor = scratch;
@@ -216,7 +216,7 @@ void centred_backward(const DecayInputs<T>& in, const T* dN, const T* dP, T* dq,
       V d_q_row(0.0);
       for (int64_t j = 0; j < i; ++j) {
         const V n = broadcast(dN + i * kTileRows + j);
-        const V p = broadcast(dP + i * kTileRows + j);
+        const V p = broadcast(dAqk + i * kTileRows + j);
         d_k_row = fma(n, column[j], d_k_row);
         d_q_row = fma(p, column[j], d_q_row);
         d_column[j] = fma(n, k_row, fma(p, q_row, d_column[j]));
@@ -254,16 +254,16 @@ void decay_products(bool centred, const DecayInputs<T>& in, const DecayProducts<
 }
 
 template <class T>
-void decay_products_backward(bool centred, const DecayInputs<T>& in, const T* dN, const T* dP, T* dq, T* dk, T* dg,
+void decay_products_backward(bool centred, const DecayInputs<T>& in, const T* dN, const T* dAqk, T* dq, T* dk, T* dg,
                              T* scratch) {
   using V = Vec<T>;
   if (centred) {
-    centred_backward(in, dN, dP, dq, dk, dg, scratch);
+    centred_backward(in, dN, dAqk, dq, dk, dg, scratch);
   } else {
-    halving_backward(in, dN, dP, dq, dk, dg, scratch);
+    halving_backward(in, dN, dAqk, dq, dk, dg, scratch);
   }
   for (int64_t i = 0; i < kTileRows; ++i) {
-    const V p = broadcast(dP + i * (kTileRows + 1));
+    const V p = broadcast(dAqk + i * (kTileRows + 1));
     for_registers<T>(in.Kp, [&](int64_t c) {
       const int64_t at = i * in.Kp + c;
       fma(p, V::load(in.k + at), V::load(dq + at)).store(dq + at);

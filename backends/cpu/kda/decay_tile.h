@@ -37,11 +37,11 @@ bool may_be_centred(const T* g, int64_t Kp);
 template <class T>
 void decay_products(bool centred, const DecayInputs<T>& in, const DecayProducts<T>& out, T* scratch);
 
-/// The adjoint: from dN (strictly lower) and dP = gradient of Aqk (lower), [16, 16] each, adds to dq (of the scaled q),
+/// The adjoint: from dN (strictly lower) and dAqk (lower), [16, 16] each, adds to dq (of the scaled q),
 /// dk and dg, [16, Kp] each. `centred` as in forward. In the general form every summand of dg contains the decay of its
 /// step, so that small gradients keep their digits.
 template <class T>
-void decay_products_backward(bool centred, const DecayInputs<T>& in, const T* dN, const T* dP, T* dq, T* dk, T* dg,
+void decay_products_backward(bool centred, const DecayInputs<T>& in, const T* dN, const T* dAqk, T* dq, T* dk, T* dg,
                              T* scratch);
 
 }  // namespace deltatape::cpu::kda

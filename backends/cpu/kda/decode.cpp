@@ -7,7 +7,9 @@
 
 #include "backends/cpu/convert_rows.h"
 #include "backends/cpu/float_rows.h"
+#include "backends/cpu/kda/gate.h"
 #include "backends/cpu/kda/kernels.h"
+#include "backends/cpu/kda/prologue.h"
 #include "backends/cpu/map_rows.h"
 #include "backends/cpu/row_sums.h"
 #include "backends/cpu/thread_split.h"
@@ -15,8 +17,6 @@
 
 namespace deltatape::cpu::kda {
 namespace {
-
-constexpr double kNormEps = 1e-6;
 
 /// `count` elements of a dense tensor, from element `first` on.
 template <class T>
@@ -35,7 +35,7 @@ void store_elements(const T* from, int64_t count, const Tensor& x, int64_t first
 
 /// What one token brings to one value head, ready for the recurrence.
 template <class T>
-struct Token {
+struct DecodeToken {
   const T* q;      // [K], normalised, times scale
   const T* k;      // [K], normalised
   const T* decay;  // [K], exp(g)
@@ -53,25 +53,16 @@ class TokenReader {
       : p_(problem),
         in_(inputs),
         head_(head),
-        rows_(4 * problem.K + problem.V),
+        Kp_(Sizes<T>::padded(problem.K)),
+        rows_(4 * Kp_ + problem.V),
         q_(rows_.data()),
-        k_(q_ + problem.K),
-        decay_(k_ + problem.K),
-        bias_(decay_ + problem.K),
-        v_(bias_ + problem.K) {
-    if (in_.dt_bias.defined()) {
-      load_elements(in_.dt_bias, head_ * p_.K, p_.K, bias_);
-    } else {
-      std::fill_n(bias_, p_.K, T{0});
-    }
-    if (in_.A_log.defined()) {
-      load_elements(in_.A_log, head_, 1, &gate_factor_);
-      gate_factor_ = std::exp(gate_factor_);
-    }
-  }
+        k_(q_ + Kp_),
+        decay_(k_ + Kp_),
+        v_(decay_ + 2 * Kp_),
+        gate_(problem, inputs, head, decay_ + Kp_) {}
 
   /// `token` counts over all sequences. The result is valid until the next call.
-  Token<T> read(int64_t token) {
+  DecodeToken<T> read(int64_t token) {
     const int64_t key = (token * p_.H + head_ / (p_.HV / p_.H)) * p_.K;
     const int64_t value = token * p_.HV + head_;
     load_elements(in_.q, key, p_.K, q_);
@@ -100,31 +91,23 @@ class TokenReader {
 
   /// exp of the log decay, from g as it was given.
   void make_decay() {
-    const RowView<T> g{decay_, 1};
-    const RowView<T> bias{bias_, 1};
-    const Pack a(static_cast<double>(gate_factor_));
-    const Pack bound(p_.lower_bound);
-    switch (p_.gate) {
-      case Gate::none:
-        return map_row([](Pack x) { return exp(x); }, g, decay_, p_.K);
-      case Gate::standard:
-        return map_row([a](Pack x, Pack b) { return exp(-(a * elementwise::softplus(x + b))); }, g, bias, decay_, p_.K);
-      case Gate::lower_bound:
-        return map_row([a, bound](Pack x, Pack b) { return exp(bound * elementwise::sigmoid(a * (x + b))); }, g, bias,
-                       decay_, p_.K);
-    }
+    std::fill(decay_ + p_.K, decay_ + Kp_, T(0));
+    for_registers<T>(Kp_, [&](int64_t c) {
+      const Pack g = Pack::load(decay_ + c);
+      exp(p_.gate == Gate::none ? g : gate_(g, c)).store(decay_ + c);
+    });
   }
 
   const KernelProblem& p_;
   const KernelInputs& in_;
   int64_t head_;
-  T gate_factor_ = 1;  // exp(A_log)
+  int64_t Kp_;
   Scratch<T> rows_;
   T* q_;
   T* k_;
   T* decay_;
-  T* bias_;
   T* v_;
+  GateOfHead<T> gate_;
 };
 
 /// `count` whole registers of neighbouring columns.
@@ -146,8 +129,8 @@ struct LastColumns {
 
 /// One step of the columns from `column` on; states [K,V]. `from` and `to` may be the same state.
 template <class T, class Columns>
-void step_columns(const KernelProblem& p, const Token<T>& x, Columns columns, int64_t column, const T* from, T* to,
-                  T* o) {
+void step_columns(const KernelProblem& p, const DecodeToken<T>& x, Columns columns, int64_t column, const T* from,
+                  T* to, T* o) {
   using Pack = Vec<T>;
   constexpr int kRegisters = Columns::kRegisters;
   from += column;
@@ -184,7 +167,7 @@ void step_columns(const KernelProblem& p, const Token<T>& x, Columns columns, in
 
 /// One step of a state [K,V] of one head, into `to`, and its output row [V].
 template <class T>
-void step_key_first(const KernelProblem& p, const Token<T>& x, const T* from, T* to, T* o) {
+void step_key_first(const KernelProblem& p, const DecodeToken<T>& x, const T* from, T* to, T* o) {
   constexpr int kStrip = 4;
   constexpr int64_t kSize = Vec<T>::kSize;
   int64_t column = 0;
@@ -201,7 +184,7 @@ void step_key_first(const KernelProblem& p, const Token<T>& x, const T* from, T*
 
 /// The same for a state [V,K].
 template <class T>
-void step_value_first(const KernelProblem& p, const Token<T>& x, const T* from, T* to, T* o) {
+void step_value_first(const KernelProblem& p, const DecodeToken<T>& x, const T* from, T* to, T* o) {
   using Pack = Vec<T>;
   for (int64_t j = 0; j < p.V; ++j) {
     const T* before = from + j * p.K;
@@ -234,7 +217,7 @@ void decode_head(const KernelProblem& p, const KernelInputs& inputs, const Kerne
                   row_bytes);
       continue;
     }
-    const Token<T> x = reader.read(token);
+    const DecodeToken<T> x = reader.read(token);
     const auto step = p.state_v_first ? step_value_first<T> : step_key_first<T>;
     step(p, x, state_in(current), state_in(slot), out.data());
     store_elements(out.data(), p.V, decode.o, row);

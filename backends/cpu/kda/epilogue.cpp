@@ -75,13 +75,13 @@ void Epilogue<T>::norm_rows(const RowReader<T>& reader, const RowWriter<T>& writ
       reader.read_padded(row, x.data(), size_.Kp);
       r = 1.0 / std::sqrt(sum_row<T>([](V value) { return value * value; }, size_.Kp, x.data()) + kNormEps);
       along = r * r * sum_row<T>([](V a, V b) { return a * b; }, size_.Kp, static_cast<const T*>(x.data()), dy);
-    } else {
-      std::fill(x.data(), x.data() + size_.Kp, T(0));
     }
     const V scale(factor * r);
     const V part(along);
-    for_registers<T>(
-        size_.Kp, [&](int64_t c) { (scale * (V::load(dy + c) - part * V::load(x.data() + c))).store(dx.data() + c); });
+    for_registers<T>(size_.Kp, [&](int64_t c) {
+      const V across = problem_.l2norm ? V::load(dy + c) - part * V::load(x.data() + c) : V::load(dy + c);
+      (scale * across).store(dx.data() + c);
+    });
     writer.write_row(row, dx.data());
   }
 }

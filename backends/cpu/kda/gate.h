@@ -48,7 +48,7 @@ class GateOfHead {
     const V z = x + V::load(bias_ + c);
     const V a(static_cast<double>(a_));
     if (gate_ == Gate::standard) {
-      return {-(dy * a * elementwise::sigmoid(z)), -(dy * (a * elementwise::softplus(z)))};
+      return {-(dy * a * elementwise::sigmoid(z)), -((dy * a) * elementwise::softplus(z))};
     }
     // sigmoid(y) sigmoid(-y), not s (1 - s): the latter is 0 for large y.
     const V dx = dy * (V(lower_bound_) * elementwise::sigmoid(a * z) * elementwise::sigmoid(-(a * z)) * a);

@@ -79,6 +79,16 @@ T token_backward(int64_t K, const Token<T>& token, const TokenAdjoint<T>& at, T*
   return static_cast<T>(sum_of_lanes(dbeta));
 }
 
+/// How large the parts of HeadMemory are.
+struct HeadSizes {
+  int64_t rows;
+  int64_t checkpoints;
+  int64_t state;
+  int64_t window;
+  int64_t states;
+  int64_t block;
+};
+
 /// Working memory of one sequence and head of q and k.
 template <class T>
 struct HeadMemory {
@@ -94,6 +104,26 @@ struct HeadMemory {
   T* states;  // [65, K, block of columns]
   T* errors;  // [64, block of columns], as the next
   T* d_o;
+
+  static int64_t elements(const HeadSizes& part) {
+    const auto rounded = Pieces<T>::rounded;
+    return 2 * rounded(part.rows) + rounded(part.checkpoints) + 2 * rounded(part.state) + 4 * rounded(part.window) +
+           rounded(part.states) + 2 * rounded(part.block);
+  }
+  HeadMemory(T* memory, const HeadSizes& part) {
+    Pieces<T> pieces(memory);
+    dq = pieces.take(part.rows);
+    dk = pieces.take(part.rows);
+    checkpoints = pieces.take(part.checkpoints);
+    S = pieces.take(part.state);
+    dS = pieces.take(part.state);
+    for (T** window : {&q, &k, &decay, &dg}) {
+      *window = pieces.take(part.window);
+    }
+    states = pieces.take(part.states);
+    errors = pieces.take(part.block);
+    d_o = pieces.take(part.block);
+  }
 };
 
 template <class T>
@@ -110,37 +140,22 @@ class RecurrentBackward {
         epilogue_(p, in, out),
         d_o_(up.d_o, p.V),
         tasks_(p, p.H),
-        first_checkpoint_(first_blocks(p, kCheckpointSteps)),
+        first_checkpoint_(first_checkpoints(p)),
         sums_(p, out) {}
 
   void run() {
-    int64_t longest = 0;
-    for (const Sequence& sequence : p_.sequences) {
-      longest = std::max(longest, tile_count(sequence));
-    }
-    const int64_t rows = longest * kTileRows * size_.Kp;
-    const int64_t checkpoints = ceil_div(longest, kTilesPerWindow) * size_.state();
-    const int64_t window = kCheckpointSteps * size_.Kp;
-    const int64_t block = kCheckpointSteps * kBlockColumns<T>;
-    const int64_t states = (kCheckpointSteps + 1) * size_.K * kBlockColumns<T>;
-    const ThreadMemory<T> memory(2 * rows + checkpoints + 2 * size_.state() + 4 * window + states + 2 * block);
+    const int64_t longest = longest_in_tiles(p_);
+    const HeadSizes part{.rows = longest * kTileRows * size_.Kp,
+                         .checkpoints = ceil_div(longest, kTilesPerWindow) * size_.state(),
+                         .state = size_.state(),
+                         .window = kCheckpointSteps * size_.Kp,
+                         .states = (kCheckpointSteps + 1) * size_.K * kBlockColumns<T>,
+                         .block = kCheckpointSteps * kBlockColumns<T>};
     const double per_token = 2.0 * static_cast<double>(size_.K * size_.V * (p_.HV / p_.H));
-    const auto nanoseconds = static_cast<int64_t>(static_cast<double>(tasks_.tokens()) * per_token);
-    run_tasks(tasks_, thread_count(nanoseconds), [&](int64_t task) {
-      Pieces<T> pieces(memory.mine());
-      HeadMemory<T> m{};
-      m.dq = pieces.take(rows);
-      m.dk = pieces.take(rows);
-      m.checkpoints = pieces.take(checkpoints);
-      m.S = pieces.take(size_.state());
-      m.dS = pieces.take(size_.state());
-      for (T** part : {&m.q, &m.k, &m.decay, &m.dg}) {
-        *part = pieces.take(window);
-      }
-      m.states = pieces.take(states);
-      m.errors = pieces.take(block);
-      m.d_o = pieces.take(block);
-      sequence_and_head(tasks_.sequence(task), tasks_.head(task), m);
+    const int64_t workers = worker_count(tasks_, per_token);
+    const WorkerMemory<T> memory(workers, HeadMemory<T>::elements(part));
+    run_tasks(tasks_, workers, [&](int64_t task, int64_t worker) {
+      sequence_and_head(tasks_.sequence(task), tasks_.head(task), HeadMemory<T>(memory.of(worker), part));
     });
     sums_.finish(out_);
   }
@@ -178,14 +193,15 @@ class RecurrentBackward {
 
   void find_checkpoints(int64_t n, int64_t head, int64_t windows, const HeadMemory<T>& m) const {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
-    if (up_.checkpoints.defined()) {
-      for (int64_t window = 0; window < windows; ++window) {
-        const int64_t block = first_checkpoint_[static_cast<size_t>(n)] + window;
-        load_state(up_.checkpoints, block * p_.HV + head, false, size_, m.checkpoints + window * size_.state());
+    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.S);
+    if (up_.checkpoints.defined() && windows > 0) {
+      std::copy_n(m.S, size_.state(), m.checkpoints);
+      for (int64_t window = 1; window < windows; ++window) {
+        const int64_t number = first_checkpoint_[static_cast<size_t>(n)] + window - 1;
+        load_state(up_.checkpoints, number * p_.HV + head, false, size_, m.checkpoints + window * size_.state());
       }
       return;
     }
-    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.S);
     for (int64_t window = 0; window < windows; ++window) {
       std::copy_n(m.S, size_.state(), m.checkpoints + window * size_.state());
       if (window + 1 == windows) {

@@ -26,9 +26,10 @@ class RecurrentForward {
   void run() {
     const double per_token = 0.3 * static_cast<double>(size_.K * size_.V) / static_cast<double>(parts_);
     const int64_t workers = worker_count(tasks_, per_token);
-    const ThreadMemory<T> memory(size_.state() + 3 * kTileRows * size_.Kp);
-    run_tasks(tasks_, workers, [&](int64_t task) {
-      sequence_and_head(tasks_.sequence(task), tasks_.head(task) / parts_, tasks_.head(task) % parts_, memory.mine());
+    const WorkerMemory<T> memory(workers, size_.state() + 3 * kTileRows * size_.Kp);
+    run_tasks(tasks_, workers, [&](int64_t task, int64_t worker) {
+      sequence_and_head(tasks_.sequence(task), tasks_.head(task) / parts_, tasks_.head(task) % parts_,
+                        memory.of(worker));
     });
   }
 

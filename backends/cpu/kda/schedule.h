@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <numeric>
 #include <vector>
 
@@ -39,55 +40,81 @@ inline bool side_by_side(const Tasks& tasks) {
   return omp_in_parallel() != 0 || tasks.count() >= 2 * int64_t{omp_get_max_threads()};
 }
 
-/// How many tasks run at a time.
+/// How many tasks run at a time when they do.
 inline int64_t worker_count(const Tasks& tasks, double nanoseconds_per_token) {
   const auto nanoseconds = static_cast<int64_t>(static_cast<double>(tasks.tokens()) * nanoseconds_per_token);
-  return side_by_side(tasks) && worth_threads(nanoseconds) ? omp_get_max_threads() : 1;
+  return std::clamp<int64_t>(tasks.count(), 1, thread_count(nanoseconds));
 }
 
-/// Calls f(task) for every task, `workers` of them at a time.
+/// Calls f(task, worker) for every task, `workers` of them at a time: a worker takes the next task when it is done with
+/// one. What a task computes must not depend on its worker.
 template <class F>
 void run_tasks(const Tasks& tasks, int64_t workers, const F& f) {
   const int64_t count = tasks.count();
-  if (workers == 1) {
+  if (workers <= 1) {
     for (int64_t task = 0; task < count; ++task) {
-      f(task);
+      f(task, int64_t{0});
     }
     return;
   }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(static_cast <int>(workers))
-  for (int64_t task = 0; task < count; ++task) {
-    f(task);
+  std::atomic<int64_t> next{0};
+#pragma omp parallel for schedule(static, 1)
+  for (int64_t worker = 0; worker < workers; ++worker) {
+    for (int64_t task = next++; task < count; task = next++) {
+      f(task, worker);
+    }
   }
 }
 
-/// Working memory of which every thread of a call has its own piece, made before the threads start.
+/// Working memory of every worker, made before the threads start.
 template <class T>
-class ThreadMemory {
+class WorkerMemory {
  public:
-  explicit ThreadMemory(int64_t elements) : nested_(omp_in_parallel() != 0) {
-    const int threads = nested_ ? 1 : omp_get_max_threads();
-    for (int thread = 0; thread < threads; ++thread) {
+  WorkerMemory(int64_t workers, int64_t elements) {
+    for (int64_t worker = 0; worker < workers; ++worker) {
       pieces_.emplace_back(elements);
     }
   }
-  /// The calling thread's piece. A call from inside a parallel region of the user's runs on one thread only.
-  [[nodiscard]] T* mine() const { return pieces_[nested_ ? 0 : static_cast<size_t>(omp_get_thread_num())].data(); }
+  [[nodiscard]] T* of(int64_t worker) const { return pieces_[static_cast<size_t>(worker)].data(); }
 
  private:
-  bool nested_;
   std::vector<Buffer<T>> pieces_;
 };
 
-/// The number of the first block of every sequence when all blocks of `steps` tokens are counted through.
-inline std::vector<int64_t> first_blocks(const KernelProblem& p, int64_t steps) {
-  std::vector<int64_t> first;
-  int64_t count = 0;
+/// Working memory of every thread, for parts of a task that threads may share.
+template <class T>
+class ThreadMemory {
+ public:
+  explicit ThreadMemory(int64_t elements)
+      : nested_(omp_in_parallel() != 0), pieces_(nested_ ? 1 : omp_get_max_threads(), elements) {}
+  /// The calling thread's piece. A call from inside a parallel region of the user's runs on one thread only.
+  [[nodiscard]] T* mine() const { return pieces_.of(nested_ ? 0 : omp_get_thread_num()); }
+
+ private:
+  bool nested_;
+  WorkerMemory<T> pieces_;
+};
+
+/// Tiles of the longest sequence.
+inline int64_t longest_in_tiles(const KernelProblem& p) {
+  int64_t longest = 0;
   for (const Sequence& sequence : p.sequences) {
-    first.push_back(count);
-    count += ceil_div(sequence.length(), steps);
+    longest = std::max(longest, tile_count(sequence));
+  }
+  return longest;
+}
+
+/// Where each sequence's states begin in a list of the states of all sequences, of which it has count(length).
+template <class Count>
+std::vector<int64_t> first_numbers(const KernelProblem& p, Count count) {
+  std::vector<int64_t> first;
+  int64_t number = 0;
+  for (const Sequence& sequence : p.sequences) {
+    first.push_back(number);
+    number += count(sequence.length());
   }
   return first;
 }
+inline std::vector<int64_t> first_checkpoints(const KernelProblem& p) { return first_numbers(p, checkpoint_count); }
 
 }  // namespace deltatape::cpu::kda

@@ -15,8 +15,8 @@ class StateKeeper {
       : p_(p),
         out_(out),
         size_(p),
-        first_h_(first_blocks(p, p.chunk_size)),
-        first_checkpoint_(first_blocks(p, kCheckpointSteps)) {}
+        first_h_(first_numbers(p, [&p](int64_t length) { return ceil_div(length, p.chunk_size); })),
+        first_checkpoint_(first_checkpoints(p)) {}
 
   /// S [K, Vp] is the state of sequence n before this tile: its columns from `column` on go where they are wanted.
   void keep(int64_t n, int64_t tile, int64_t head, const T* S, int64_t column, int64_t columns) const {
@@ -25,8 +25,8 @@ class StateKeeper {
       const int64_t block = first_h_[static_cast<size_t>(n)] + token / p_.chunk_size;
       store_state(out_.h, block * p_.HV + head, p_.state_v_first, size_, S, column, columns);
     }
-    if (out_.checkpoints.defined() && token % kCheckpointSteps == 0) {
-      const int64_t block = first_checkpoint_[static_cast<size_t>(n)] + token / kCheckpointSteps;
+    if (out_.checkpoints.defined() && token > 0 && token % kCheckpointSteps == 0) {
+      const int64_t block = first_checkpoint_[static_cast<size_t>(n)] + token / kCheckpointSteps - 1;
       store_state(out_.checkpoints, block * p_.HV + head, false, size_, S, column, columns);
     }
   }

@@ -66,7 +66,7 @@ TEST_CASE("kda: a fused call is one node on the tape, straight on the leaves, an
       for (const Ref<Node>& behind : nodes_behind(outputs)) {
         calls += behind->is_leaf() ? 0 : 1;
         if (!implementation.fused) {
-          CHECK(behind->name().rfind("kda::", 0) != 0);
+          CHECK(behind->name().rfind("kda::fused", 0) != 0);
         }
       }
       if (implementation.fused) {
@@ -117,7 +117,7 @@ TEST_CASE("kda: under create_graph the gradients of a fused call come from its c
         grad(std::vector<Tensor>{o}, std::vector<Tensor>{c.inputs.k}, std::vector<Tensor>{d_o}, options);
     REQUIRE(node_of(gradients[0]) != nullptr);
     for (const Ref<Node>& behind : nodes_behind(gradients)) {
-      CHECK(behind->name().rfind("kda::", 0) != 0);
+      CHECK(behind->name().rfind("kda::fused", 0) != 0);
     }
   }
 }
@@ -181,13 +181,20 @@ TEST_CASE("kda: plan names the kernel, says why, and what the options change") {
   shapes.dtype = DType::f64;
   CHECK(kda::plan({}, shapes, Device::cpu()).implementation == kda::Implementation::fused_recurrent);
   CHECK(text({}, shapes) ==
-        "fused-recurrent on cpu, in f64: sequences of fewer than 8 tokens, so one token after another; backward "
-        "computes the states again (save_intermediates is off); gradients of gradients by the composed recurrent");
+        "fused-recurrent on cpu, in f64: one token after another, since most rows of tiles of 16 would be padding; "
+        "backward computes the states again (save_intermediates is off); gradients of gradients by the composed "
+        "recurrent");
   shapes.T = 100;
   shapes.cu_seqlens = true;
-  shapes.sequences = 20;  // 5 tokens each, on the average
+  shapes.lengths = std::vector<int64_t>(20, 5);
   CHECK(kda::plan({}, shapes, Device::cpu()).implementation == kda::Implementation::fused_recurrent);
   CHECK(text({}, shapes).find("; every sequence of cu_seqlens by itself; ") != std::string::npos);
+  options = {};
+  options.safe_gate = true;
+  CHECK(text(options, shapes).find("exact for any gate (safe_gate changes nothing here); ") != std::string::npos);
+  // Most tokens in one long sequence: its tiles outweigh the padding of the others.
+  shapes.lengths = {1, 1, 98};
+  CHECK(kda::plan({}, shapes, Device::cpu()).implementation == kda::Implementation::fused_chunk);
 }
 
 TEST_CASE("kda: the names of the implementations") {
@@ -223,7 +230,7 @@ TEST_CASE("kda: run calls the implementation that was named, and automatic the o
     CHECK(kda::run(kda::Implementation::automatic, drawn.inputs).kernel ==
           (few ? "kda::fused_recurrent" : "kda::fused_chunk"));
   }
-  // Two sequences of 4 and 36 tokens are long on the average, ten segments of 2 are not.
+  // Sequences of 4 and 36 tokens fill half of their four tiles, ten segments of 2 do not.
   const KDACase packed = make_case({1, 40, 1, 1, 4, 3, {4, 36}}, {}, 88);
   CHECK(kda::run(kda::Implementation::automatic, packed.inputs).kernel == "kda::fused_chunk");
   KDACase segments = make_case({1, 20, 1, 1, 4, 3, {}}, {}, 89);
@@ -239,6 +246,8 @@ TEST_CASE("kda: run calls the implementation that was named, and automatic the o
               "kda::run: q is missing, expected a tensor [B, T, H, K]");
   CHECK_ERROR(kda::run(kda::Implementation::fused_chunk, broken),
               "kda::fused_chunk: q is missing, expected a tensor [B, T, H, K]");
+  CHECK_ERROR(kda::run(static_cast<kda::Implementation>(77), c.inputs),
+              "kda::run: implementation is 77, expected one of the enumeration");
 }
 
 TEST_CASE("kda: plan refuses what a call with these options and sizes would be refused for") {
@@ -276,8 +285,11 @@ TEST_CASE("kda: plan refuses what a call with these options and sizes would be r
   shapes.segment_ids = true;
   CHECK(error({}, shapes) == "kda::plan: segment_ids and cu_seqlens are both given, expected at most one of them");
   shapes = {};
-  shapes.sequences = -1;
-  CHECK(error({}, shapes) == "kda::plan: sequences is -1, expected 0 or more");
+  shapes.T = 10;
+  shapes.lengths = {-1, 11};
+  CHECK(error({}, shapes) == "kda::plan: lengths has a -1, expected numbers of 0 or more");
+  shapes.lengths = {1, 8};
+  CHECK(error({}, shapes) == "kda::plan: lengths add up to 9, expected B T = 10");
 }
 
 }  // namespace
