@@ -111,7 +111,8 @@ class ChunkBackward {
         sums_(p, out) {}
 
   void run() {
-    const double per_token = 0.4 * static_cast<double>(size_.K * size_.V * (p_.HV / p_.H));
+    const int64_t group = p_.HV / p_.H;
+    const double per_token = 0.4 * static_cast<double>(size_.K * size_.V * group);
     const int64_t longest = longest_in_tiles(p_);
     const int64_t workers = side_by_side(tasks_) ? worker_count(tasks_, per_token) : 1;
     const int64_t rows = longest * kTileRows * size_.Kp;

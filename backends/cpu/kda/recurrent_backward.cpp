@@ -151,7 +151,8 @@ class RecurrentBackward {
                          .window = kCheckpointSteps * size_.Kp,
                          .states = (kCheckpointSteps + 1) * size_.K * kBlockColumns<T>,
                          .block = kCheckpointSteps * kBlockColumns<T>};
-    const double per_token = 2.0 * static_cast<double>(size_.K * size_.V * (p_.HV / p_.H));
+    const int64_t group = p_.HV / p_.H;
+    const double per_token = 2.0 * static_cast<double>(size_.K * size_.V * group);
     const int64_t workers = worker_count(tasks_, per_token);
     const WorkerMemory<T> memory(workers, HeadMemory<T>::elements(part));
     run_tasks(tasks_, workers, [&](int64_t task, int64_t worker) {
