@@ -117,6 +117,7 @@ Output run_fused(std::string_view name, Form form, Twin twin, const Inputs& in, 
   const Shape state = options.state_v_first ? Shape{p.N, p.HV, p.V, p.K} : Shape{p.N, p.HV, p.K, p.V};
   const auto members = differentiable(in);
   std::vector<Tensor> tensors;
+  tensors.reserve(kDifferentiable);
   for (const Tensor* const member : members) {
     tensors.push_back(*member);
   }

@@ -260,6 +260,8 @@ Output finish_empty(const Problem& p, const Inputs& in, const Options& options) 
   }
   std::vector<Tensor> inputs;
   std::vector<Tensor> shapes;  // without history
+  inputs.reserve(kDifferentiable);
+  shapes.reserve(kDifferentiable);
   for (const Tensor* const member : differentiable(in)) {
     inputs.push_back(*member);
     shapes.push_back(member->defined() ? member->detach() : Tensor());

@@ -104,6 +104,7 @@ Output run(Implementation implementation, const Inputs& inputs, const Options& o
   if (implementation == Implementation::automatic) {
     const Problem p = check_inputs("kda::run", inputs, options);
     std::vector<int64_t> lengths;
+    lengths.reserve(p.sequences.size());
     for (const Sequence& sequence : p.sequences) {
       lengths.push_back(sequence.length());
     }
