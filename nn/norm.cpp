@@ -1,5 +1,6 @@
 #include "nn/norm.h"
 
+#include "nn/wide.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/norm.h"
@@ -34,8 +35,9 @@ GatedRMSNorm::GatedRMSNorm(int64_t dim, double eps, std::string_view activation)
 Tensor GatedRMSNorm::forward(const Tensor& x, const Tensor& gate) const {
   check(x.defined() && gate.defined() && x.shape() == gate.shape(), name(), "gate has shape {}, expected that of x, {}",
         gate.defined() ? to_string(gate.shape()) : "none", x.defined() ? to_string(x.shape()) : "none");
-  const Tensor factor = activation_ == GateActivation::sigmoid ? sigmoid(gate) : silu(gate);
-  return mul(rms_norm(x, weight, eps_), factor);
+  const Tensor z = wide(gate);
+  const Tensor factor = activation_ == GateActivation::sigmoid ? sigmoid(z) : silu(z);
+  return deltatape::to(mul(rms_norm(wide(x), wide(weight), eps_), factor), x.dtype());
 }
 
 }  // namespace deltatape::nn

@@ -1,7 +1,7 @@
 #include "nn/short_convolution.h"
 
+#include "nn/wide.h"
 #include "ops/arithmetic.h"
-#include "ops/convert.h"
 #include "ops/convolution.h"
 #include "ops/creation.h"
 #include "ops/joining.h"
@@ -25,8 +25,10 @@ ShortConvolution::ShortConvolution(int64_t channels, int64_t kernel_size, Genera
 }
 
 Tensor ShortConvolution::forward(const Tensor& x, const Tensor& cu_seqlens) const {
-  const Tensor y = causal_conv1d(x, squeeze(weight, 1), bias, cu_seqlens);
-  return silu_ ? silu(y) : y;
+  if (!silu_) {
+    return causal_conv1d(x, squeeze(weight, 1), bias, cu_seqlens);
+  }
+  return deltatape::to(silu(causal_conv1d(wide(x), wide(squeeze(weight, 1)), wide(bias), cu_seqlens)), x.dtype());
 }
 
 Tensor ShortConvolution::forward_next(const Tensor& x, Tensor& state) const {

@@ -4,13 +4,13 @@
 //   adjoint  the gradient of the state, back through the tiles             parallel over blocks of columns
 //   finish   everything that a tile needs no other tile for                parallel over tiles
 #include "backends/cpu/gemm.h"
+#include "backends/cpu/kda/backward_states.h"
 #include "backends/cpu/kda/chunk_state.h"
 #include "backends/cpu/kda/chunk_tile.h"
 #include "backends/cpu/kda/epilogue.h"
 #include "backends/cpu/kda/kernels.h"
 #include "backends/cpu/kda/row_dots.h"
 #include "backends/cpu/kda/schedule.h"
-#include "backends/cpu/kda/states.h"
 #include "backends/cpu/kda/triangle.h"
 
 namespace deltatape::cpu::kda {
@@ -97,15 +97,13 @@ class ChunkBackward {
  public:
   ChunkBackward(const KernelProblem& p, const KernelInputs& in, const KernelUpstream& up, const KernelGradients& out)
       : p_(p),
-        in_(in),
-        up_(up),
         out_(out),
         size_(p),
         prologue_(p, in),
         epilogue_(p, in, out),
         d_o_(up.d_o, p.V),
         tasks_(p, p.H),
-        first_checkpoint_(first_checkpoints(p)),
+        states_(p, in, up, out),
         batch_(side_by_side(tasks_) ? kTilesPerBatch : kTilesPerSharedBatch),
         scratch_(decay_scratch<T>(size_.Kp) + 3 * kTileRows * size_.Kp + 4 * kSquare + Pieces<T>::rounded(size_.Kp)),
         sums_(p, out) {}
@@ -170,7 +168,7 @@ class ChunkBackward {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
     const int64_t tiles = tile_count(sequence);
     find_checkpoints(n, head, m);
-    load_state(up_.d_final_state, state_index(sequence.state_out, p_.HV, head), p_.state_v_first, size_, m.dS);
+    states_.load_gradient(n, head, m.dS);
     for (int64_t batch = ceil_div(tiles, batch_) - 1; batch >= 0; --batch) {
       const int64_t first = batch * batch_;
       const int64_t count = std::min(batch_, tiles - first);
@@ -196,10 +194,7 @@ class ChunkBackward {
         epilogue_.log_decays(place_of(sequence, first + i), head, tile_in(m, i).dg, sums);
       }
     }
-    if (out_.d_initial_state.defined() && sequence.state_in >= 0) {
-      store_state(out_.d_initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.dS, 0,
-                  size_.Vp);
-    }
+    states_.store_gradient(n, head, m.dS);
   }
 
   /// The states before all batches: read, or found by going through the sequence once more.
@@ -207,13 +202,11 @@ class ChunkBackward {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
     const int64_t tiles = tile_count(sequence);
     const int64_t batches = ceil_div(tiles, batch_);
-    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.S);
-    if (up_.checkpoints.defined() && batches > 0) {
-      const int64_t stride = batch_ * kTileRows / kCheckpointSteps;
+    states_.load_initial(n, head, m.S);
+    if (states_.kept() && batches > 0) {
       std::copy_n(m.S, size_.state(), m.checkpoints);
       parallel_for(batches - 1, static_cast<double>(size_.state()), [&](int64_t i) {
-        const int64_t number = first_checkpoint_[static_cast<size_t>(n)] + (i + 1) * stride - 1;
-        load_state(up_.checkpoints, number * p_.HV + head, false, size_, m.checkpoints + (i + 1) * size_.state());
+        states_.load_kept(n, head, (i + 1) * batch_ * kTileRows, m.checkpoints + (i + 1) * size_.state());
       });
       return;
     }
@@ -366,15 +359,13 @@ class ChunkBackward {
   }
 
   const KernelProblem& p_;
-  const KernelInputs& in_;
-  const KernelUpstream& up_;
   const KernelGradients& out_;
   Sizes<T> size_;
   Prologue<T> prologue_;
   Epilogue<T> epilogue_;
   RowReader<T> d_o_;
   Tasks tasks_;
-  std::vector<int64_t> first_checkpoint_;
+  BackwardStates<T> states_;
   int64_t batch_;  // tiles
   ThreadMemory<T> scratch_;
   GateSumTable sums_;

@@ -1,11 +1,11 @@
 // The adjoint of the recurrence in time (docs/chunk-backward.md, "The recurrent kernel"). Windows of 64 tokens from the
 // last to the first: the states inside a window are computed again from the checkpoint before it, then dS goes back
 // through them, block of columns by block of columns.
+#include "backends/cpu/kda/backward_states.h"
 #include "backends/cpu/kda/epilogue.h"
 #include "backends/cpu/kda/kernels.h"
 #include "backends/cpu/kda/recurrent_step.h"
 #include "backends/cpu/kda/schedule.h"
-#include "backends/cpu/kda/states.h"
 
 namespace deltatape::cpu::kda {
 namespace {
@@ -132,15 +132,13 @@ class RecurrentBackward {
   RecurrentBackward(const KernelProblem& p, const KernelInputs& in, const KernelUpstream& up,
                     const KernelGradients& out)
       : p_(p),
-        in_(in),
-        up_(up),
         out_(out),
         size_(p),
         prologue_(p, in),
         epilogue_(p, in, out),
         d_o_(up.d_o, p.V),
         tasks_(p, p.H),
-        first_checkpoint_(first_checkpoints(p)),
+        states_(p, in, up, out),
         sums_(p, out) {}
 
   void run() {
@@ -182,24 +180,20 @@ class RecurrentBackward {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
     const int64_t windows = ceil_div(tile_count(sequence), kTilesPerWindow);
     find_checkpoints(n, head, windows, m);
-    load_state(up_.d_final_state, state_index(sequence.state_out, p_.HV, head), p_.state_v_first, size_, m.dS);
+    states_.load_gradient(n, head, m.dS);
     for (int64_t window = windows - 1; window >= 0; --window) {
       backward_of_window(n, head, window, m);
     }
-    if (out_.d_initial_state.defined() && sequence.state_in >= 0) {
-      store_state(out_.d_initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.dS, 0,
-                  size_.Vp);
-    }
+    states_.store_gradient(n, head, m.dS);
   }
 
   void find_checkpoints(int64_t n, int64_t head, int64_t windows, const HeadMemory<T>& m) const {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
-    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, m.S);
-    if (up_.checkpoints.defined() && windows > 0) {
+    states_.load_initial(n, head, m.S);
+    if (states_.kept() && windows > 0) {
       std::copy_n(m.S, size_.state(), m.checkpoints);
       for (int64_t window = 1; window < windows; ++window) {
-        const int64_t number = first_checkpoint_[static_cast<size_t>(n)] + window - 1;
-        load_state(up_.checkpoints, number * p_.HV + head, false, size_, m.checkpoints + window * size_.state());
+        states_.load_kept(n, head, window * kCheckpointSteps, m.checkpoints + window * size_.state());
       }
       return;
     }
@@ -327,15 +321,13 @@ class RecurrentBackward {
   }
 
   const KernelProblem& p_;
-  const KernelInputs& in_;
-  const KernelUpstream& up_;
   const KernelGradients& out_;
   Sizes<T> size_;
   Prologue<T> prologue_;
   Epilogue<T> epilogue_;
   RowReader<T> d_o_;
   Tasks tasks_;
-  std::vector<int64_t> first_checkpoint_;
+  BackwardStates<T> states_;
   GateSumTable sums_;
 };
 
