@@ -27,6 +27,7 @@ CheckRow row_for(const KdaCase& c, const std::string& impl, const std::string& a
 std::vector<CheckRow> check_against_differences(const KdaCase& c, const std::string& impl) {
   const auto named = differentiable_inputs(c.inputs);
   std::vector<Tensor> inputs;
+  inputs.reserve(named.size());
   for (const auto& [name, tensor] : named) {
     inputs.push_back(tensor);
   }

@@ -22,11 +22,10 @@ struct CheckRow {
 };
 
 /// The gradient of every input against central differences, in f64, along two random directions each.
-std::vector<CheckRow> check_against_differences(const KdaCase& kda_case, const std::string& impl);
+std::vector<CheckRow> check_against_differences(const KdaCase& c, const std::string& impl);
 
 /// Outputs and gradients of `impl` in `dtype` on `device` against the recurrence in f64 on the same, rounded inputs.
 /// In 16 bits A_log, dt_bias and states stay f32. Tolerances: tools/kda_tolerance.h.
-std::vector<CheckRow> check_against_recurrence(const KdaCase& kda_case, const std::string& impl, DType dtype,
-                                               Device device);
+std::vector<CheckRow> check_against_recurrence(const KdaCase& c, const std::string& impl, DType dtype, Device device);
 
 }  // namespace deltatape::tools

@@ -247,7 +247,7 @@ TEST_CASE("KDAForCausalLM: the loss's gradients equal central differences") {
 
 TEST_CASE("causal_lm_loss: position t is judged by the label at t + 1; -100 does not count") {
   const Tensor logits = log(from_vector(std::vector<double>{0.5, 0.5, 0.25, 0.75, 0.9, 0.1}, {1, 3, 2}));
-  const auto loss = [&](std::vector<int64_t> labels) {
+  const auto loss = [&](const std::vector<int64_t>& labels) {
     return nn::causal_lm_loss(logits, from_vector(labels, {1, 3})).item();
   };
   CHECK(std::fabs(loss({0, 1, 0}) - (-std::log(0.5) - std::log(0.25)) / 2) <= 1e-15);

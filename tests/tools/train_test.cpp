@@ -1,6 +1,6 @@
 // Training runs of the program: the files it writes, resuming, stopping. Every case runs the program.
 #include <doctest/doctest.h>
-#include <signal.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): POSIX kill is not in <csignal>
 
 #include <cmath>
 #include <nlohmann/json.hpp>

@@ -83,6 +83,7 @@ NamedResults joined(const std::vector<NamedResults>& parts, int64_t dim) {
   for (size_t i = 0; i < parts[0].size(); ++i) {
     const std::string& name = parts[0][i].first;
     std::vector<Tensor> pieces;
+    pieces.reserve(parts.size());
     for (const NamedResults& part : parts) {
       pieces.push_back(part[i].second);
     }

@@ -195,6 +195,7 @@ NamedResults run_case(KDAFunction function, const KDACase& c) {
     results.emplace_back("h", out.h);
   }
   std::vector<Tensor> wanted;
+  wanted.reserve(leaves.size());
   for (const auto& named : leaves) {
     wanted.push_back(named.second);
   }

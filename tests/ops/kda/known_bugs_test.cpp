@@ -19,7 +19,6 @@ namespace {
 
 using test::find;
 using test::KDACase;
-using test::KDAShape;
 using test::make_case;
 using test::Mistake;
 using test::NamedResults;
@@ -111,6 +110,7 @@ TEST_CASE("kda: not made here: the gate with heads and time swapped") {
   logits.options.gate = kda::Gate::standard;
   logits.inputs.A_log = from_vector(std::vector<double>{-2.0, -0.5, 0.3, 1.0});
   std::vector<double> bias;
+  bias.reserve(24);
   for (int i = 0; i < 24; ++i) {
     bias.push_back(0.2 * i - 2.0);
   }
