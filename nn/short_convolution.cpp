@@ -39,7 +39,7 @@ Tensor ShortConvolution::forward_next(const Tensor& x, Tensor& state) const {
   check(!state.defined() || state.shape() == expected, name(), "state has shape {}, expected [B, W-1, D] = {}",
         state.defined() ? to_string(state.shape()) : "none", expected);
   const Tensor seen = cat({state.defined() ? state : zeros(expected, x.options()), x}, 1);
-  const Tensor y = slice(forward(seen), 1, {past, std::nullopt});
+  Tensor y = slice(forward(seen), 1, {past, std::nullopt});
   state = clone(slice(seen.detach(), 1, {x.size(1), std::nullopt}));
   return y;
 }
