@@ -20,14 +20,12 @@ class ChunkForward {
  public:
   ChunkForward(const KernelProblem& p, const KernelInputs& in, const KernelOutputs& out)
       : p_(p),
-        in_(in),
-        out_(out),
         size_(p),
         prologue_(p, in),
         o_(out.o, p.V),
         tasks_(p, p.HV),
         scratch_(TileRows<T>::elements(size_.Kp) + decay_scratch<T>(size_.Kp)),
-        keeper_(p, out) {}
+        keeper_(p, in, out) {}
 
   void run() {
     const double per_token = 0.1 * static_cast<double>(size_.K * size_.V);
@@ -51,7 +49,7 @@ class ChunkForward {
     const Sequence& sequence = p_.sequences[static_cast<size_t>(n)];
     T* S = memory;
     T* tiles = memory + size_.state();
-    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, S);
+    keeper_.load_initial(n, head, S);
     const int64_t count = tile_count(sequence);
     for (int64_t first = 0; first < count; first += tiles_per_batch_) {
       const int64_t in_batch = std::min(tiles_per_batch_, count - first);
@@ -67,10 +65,7 @@ class ChunkForward {
         }
       });
     }
-    if (out_.final_state.defined() && sequence.state_out >= 0) {
-      store_state(out_.final_state, state_index(sequence.state_out, p_.HV, head), p_.state_v_first, size_, S, 0,
-                  size_.Vp);
-    }
+    keeper_.keep_final(n, head, S, 0, size_.Vp);
   }
 
   void make(const Place& place, int64_t head, const ChunkTile<T>& tile) const {
@@ -97,8 +92,6 @@ class ChunkForward {
   }
 
   const KernelProblem& p_;
-  const KernelInputs& in_;
-  const KernelOutputs& out_;
   Sizes<T> size_;
   Prologue<T> prologue_;
   RowWriter<T> o_;

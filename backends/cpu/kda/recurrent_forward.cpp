@@ -14,14 +14,12 @@ class RecurrentForward {
  public:
   RecurrentForward(const KernelProblem& p, const KernelInputs& in, const KernelOutputs& out)
       : p_(p),
-        in_(in),
-        out_(out),
         size_(p),
         prologue_(p, in),
         o_(out.o, p.V),
         parts_(side_by_side(Tasks(p, p.HV)) ? 1 : size_.column_blocks()),
         tasks_(p, p.HV * parts_),
-        keeper_(p, out) {}
+        keeper_(p, in, out) {}
 
   void run() {
     const double per_token = 0.3 * static_cast<double>(size_.K * size_.V) / static_cast<double>(parts_);
@@ -43,7 +41,7 @@ class RecurrentForward {
     T* k = q + kTileRows * size_.Kp;
     T* decay = k + kTileRows * size_.Kp;
     alignas(64) T beta[kTileRows];
-    load_state(in_.initial_state, state_index(sequence.state_in, p_.HV, head), p_.state_v_first, size_, S);
+    keeper_.load_initial(n, head, S);
     for (int64_t tile = 0; tile < tile_count(sequence); ++tile) {
       const Place place = place_of(sequence, tile);
       keeper_.keep(n, tile, head, S, begin, end - begin);
@@ -69,15 +67,10 @@ class RecurrentForward {
         }
       }
     }
-    if (out_.final_state.defined() && sequence.state_out >= 0) {
-      store_state(out_.final_state, state_index(sequence.state_out, p_.HV, head), p_.state_v_first, size_, S, begin,
-                  end - begin);
-    }
+    keeper_.keep_final(n, head, S, begin, end - begin);
   }
 
   const KernelProblem& p_;
-  const KernelInputs& in_;
-  const KernelOutputs& out_;
   Sizes<T> size_;
   Prologue<T> prologue_;
   RowWriter<T> o_;

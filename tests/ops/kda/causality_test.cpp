@@ -192,8 +192,7 @@ double worst_change(const test::NamedResults& actual, const test::NamedResults& 
 TEST_CASE("kda: with safe_gate later gates change what is before them by rounding, in their own tile only") {
   // A centred tile measures exponents from its row 7, so up to there the decays of rows before t contain gates after t,
   // which cancel. An exponent reaches 8 * 5 = 40 and is a sum of up to 8 rounded terms: both factors of a pair are off
-  // by at most 8 * 40 unit roundoffs, products of matrices add their own. 200 unit roundoffs bound it all; seen are
-  // some 10.
+  // by at most 8 * 40 unit roundoffs, products of matrices add their own. 200 unit roundoffs bound it all.
   kda::Options options;
   options.safe_gate = true;
   const KDACase wide = one_row(options, 75, test::Decay::bounded);
