@@ -8,7 +8,7 @@ if(TARGET deltatape_cli)
   install(TARGETS deltatape_cli)
 endif()
 # Below include/deltatape, which is the include directory users get: quoted includes resolve as they do in this tree.
-foreach(folder IN ITEMS core backends autograd ops nn io)
+foreach(folder IN ITEMS core backends autograd ops nn io harness)
   if(IS_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/${folder})
     install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/deltatape FILES_MATCHING PATTERN "*.h")
   endif()
