@@ -59,6 +59,8 @@ class Space {
     int64_t low = 0;
     int64_t high = 0;
   };
+  [[nodiscard]] Value draw_axis(const Axis& axis, Generator& generator, const Settings& so_far) const;
+
   std::vector<Axis> axes_;
   std::vector<Restriction> restrictions_;
   std::function<Case(const Settings&)> make_;
