@@ -253,6 +253,17 @@ class Check {
     for (uint64_t seed = options_.seed; goes_on(); ++seed) {
       run_case(space_.draw(seed));
     }
+    return finished();
+  }
+
+  Report run_one(const Settings& settings) {
+    report_.seed = static_cast<uint64_t>(settings.integer("seed"));
+    run_case(settings);
+    return finished();
+  }
+
+ private:
+  Report finished() {
     if (report_.failure) {
       if (options_.shrink) {
         shrink_failure();
@@ -265,7 +276,6 @@ class Check {
     return std::move(report_);
   }
 
- private:
   [[nodiscard]] double seconds() const { return seconds_since(start_); }
   [[nodiscard]] bool goes_on() const {
     const auto done = static_cast<int64_t>(report_.cases.size());
@@ -337,6 +347,11 @@ class Check {
 Report check_operator(const Reference& reference, const Candidate& candidate, const Space& space,
                       const CheckOptions& options) {
   return Check(reference, candidate, space, options).run();
+}
+
+Report check_one(const Reference& reference, const Candidate& candidate, const Space& space, const Settings& settings,
+                 const CheckOptions& options) {
+  return Check(reference, candidate, space, options).run_one(settings);
 }
 
 CaseReport check_case(const Reference& reference, const Candidate& candidate, const Space& space,

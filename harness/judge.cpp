@@ -12,6 +12,18 @@ constexpr double kWrong = 300.0;          // times the error that is expected: n
 constexpr double kCertainlyWrong = 0.03;  // of the largest element, unless the case itself is that uncertain
 constexpr double kNoise = 16.0;           // unit roundoffs of the terms of a sum that cancels
 
+/// Numbers that a dtype cannot tell from 0, or that a processor may flush to it.
+double vanishing(DType dtype) {
+  switch (dtype) {
+    case DType::f16:
+      return 0x1p-24;
+    case DType::f64:
+      return std::numeric_limits<double>::min();
+    default:
+      return std::numeric_limits<float>::min();
+  }
+}
+
 }  // namespace
 
 Judgement judge(const Expected& expected, const Tensor& x, DType dtype, const Layout& layout) {
@@ -36,7 +48,8 @@ Judgement judge(const Expected& expected, const Tensor& x, DType dtype, const La
     result.problem = std::isnan(result.measure.actual) ? "NaN" : "infinite";
     return result;
   }
-  const bool noise = std::abs(result.measure.actual - result.measure.expected) <= kNoise * u * expected.scale;
+  const double noise_limit = std::max(kNoise * u * expected.scale, vanishing(x.dtype()));
+  const bool noise = std::abs(result.measure.actual - result.measure.expected) <= noise_limit;
   if (noise || error <= result.fine_limit) {
     result.verdict = Verdict::fine;
   } else if (error <= result.wrong_limit) {
