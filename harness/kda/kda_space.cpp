@@ -87,6 +87,9 @@ void repair(Settings& s) {
   if (s.word("norms") == "huge" && !s.flag("l2norm")) {
     s.set("norms", std::string("unit"));  // beta |k|^2 above 2: the recurrence itself grows without bound
   }
+  if (s.word("norms") == "tiny" && s.word("dtype") == "f16") {
+    s.set("norms", std::string("unit"));  // gradients behind the norm would be above what f16 can hold
+  }
   if (s.flag("beta_sigmoid")) {
     s.set("beta", std::string("mixed"));
   }
