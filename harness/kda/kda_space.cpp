@@ -71,6 +71,17 @@ Axis chunk_axis() {
           }};
 }
 
+Axis loss_axis() {
+  Space plain;
+  plain.choice("loss", "which outputs have an upstream gradient", {"o", "both", "ht", "none"});
+  Axis axis = plain.axes().front();
+  axis.draw = [](Generator& generator, const Settings&) -> Value {
+    const double u = generator.next_uniform();
+    return std::string(u < 0.6 ? "both" : u < 0.75 ? "o" : u < 0.9 ? "ht" : "none");
+  };
+  return axis;
+}
+
 /// Combinations that mean nothing, or that nobody computes, become the nearest that do.
 void repair(Settings& s) {
   const std::string gate = s.word("gate");
@@ -133,7 +144,7 @@ Space kda_space() {
       .flag("ht", "the final state is wanted", 0.7)
       .flag("v_first", "states are [.., V, K]", 0.3)
       .flag("save", "the kernel may keep states for backward")
-      .axis(mostly_first("loss", "which outputs have an upstream gradient", {"both", "o", "ht", "none"}, 0.6))
+      .axis(loss_axis())
       .axis(mostly_first("decay", "log decays: weak; 0; (-5, 0); down to -20; -20 among weak ones; steps of -20",
                          {"mild", "none", "bounded", "strong", "mixed", "resets"}, 0.3))
       .axis(mostly_first("keys", "random; one key; three keys in turn; cosine near 1",

@@ -60,7 +60,7 @@ TEST_CASE("harness: noise of sums that cancel, and numbers that a dtype cannot t
   CHECK(verdict(1e-30, DType::f32) == Verdict::wrong);
   CHECK(verdict(1e-40, DType::f32) == Verdict::fine);
   CHECK(verdict(0x1p-24, DType::f16) == Verdict::fine);
-  CHECK(verdict(0x1p-20, DType::f16) == Verdict::wrong);
+  CHECK(verdict(0x1p-13, DType::f16) == Verdict::wrong);
 }
 
 TEST_CASE("harness: the conditioning of a case is measured, not assumed") {
