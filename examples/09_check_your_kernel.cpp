@@ -4,8 +4,6 @@
 #include <cstdio>
 
 #include "deltatape.h"
-#include "harness/check.h"
-#include "harness/reports.h"
 
 namespace dt = deltatape;
 namespace harness = deltatape::harness;

@@ -20,12 +20,16 @@ Value draw_time(Generator& generator, const Settings&) {
   if (chance(generator, 0.5)) {
     return borders[generator.next_below(borders.size())];
   }
+  if (chance(generator, 0.04)) {
+    return between(generator, 200, 400);  // several batches of chunks
+  }
   return between(generator, 1, chance(generator, 0.4) ? 150 : 70);
 }
 
 /// Few where sequences are long, so that a case stays quick.
 Value draw_few(Generator& generator, const Settings& so_far, int64_t most) {
-  return between(generator, 1, so_far.integer("T") > 70 ? std::min<int64_t>(most, 2) : most);
+  const int64_t T = so_far.integer("T");
+  return between(generator, 1, T >= 200 ? 1 : T > 70 ? std::min<int64_t>(most, 2) : most);
 }
 
 /// Sizes of heads: mostly small and odd, at times what real models have.
