@@ -19,6 +19,7 @@ struct Axis {
   std::function<Value(Generator&, const Settings& so_far)> draw;
   std::function<std::vector<Value>(const Value&)> simpler;  // than this value, the boldest step first
   int64_t least = std::numeric_limits<int64_t>::min();      // that an integer may be
+  int64_t most = 1'000'000'000;                             // so that a product of two is still one
   std::vector<std::string> words = {};                      // all that a word may be; empty: any
 };
 
