@@ -1,5 +1,5 @@
-// A fused KDA kernel of this library behind the harness' C interface. Every known bug is this file with a faulty kernel;
-// without one it is a plugin that must pass. Compiled with
+// A fused KDA kernel of this library behind the harness' C interface. Every known bug is this file with a faulty
+// kernel; without one it is a plugin that must pass. Compiled with
 //   DELTATAPE_PLUGIN_KERNEL       fused_chunk or fused_recurrent
 //   DELTATAPE_PLUGIN_KEEP_STATES  whether forward keeps states for backward
 #include <omp.h>
