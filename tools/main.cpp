@@ -63,6 +63,7 @@ int run(int argc, char** argv) {
   add_layer(program, action);
   add_model(program, action);
   add_gradcheck(program, action);
+  add_check(program, action);
   add_bench(program, action);
   add_info(program, action);
 
