@@ -8,7 +8,9 @@ namespace deltatape::harness {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kWrong = 300.0;          // times the error that is expected: no rounding, whatever the order of sums
+constexpr double kFine = 8.0;  // times the error that is expected: another order of sums
+constexpr double kFineIn16Bits = 2.0;
+constexpr double kWrong = 300.0;          // likewise: no rounding any more, whatever the order of sums
 constexpr double kCertainlyWrong = 0.03;  // of the largest element, unless the case itself is that uncertain
 constexpr double kNoise = 16.0;           // unit roundoffs of the terms of a sum that cancels
 
@@ -32,7 +34,7 @@ Judgement judge(const Expected& expected, const Tensor& x, DType dtype, const La
   const double u = unit_roundoff(dtype);
   const double base = expected.composed + expected.conditioned + u;
   result.composed = expected.composed;
-  result.fine_limit = (u > 0x1p-20 ? 2.0 : 4.0) * base;
+  result.fine_limit = (u > 0x1p-20 ? kFineIn16Bits : kFine) * base;
   result.wrong_limit = std::max(2.0 * result.fine_limit, std::min(kWrong * base, kCertainlyWrong));
   result.verdict = Verdict::wrong;
   if (!x.defined() || !(x.shape() == expected.value.shape())) {

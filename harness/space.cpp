@@ -45,6 +45,8 @@ Value parse_value(const std::string& function, const Axis& axis, const std::stri
     Value operator()(int64_t) const {
       const std::optional<int64_t> number = parse_integer(text);
       check(number.has_value(), function, "{} is '{}', expected an integer", axis.name, text);
+      check(*number >= axis.least, function, "{} is {}, expected {} or more", axis.name, text, axis.least);
+      check(*number <= axis.most, function, "{} is {}, expected at most {}", axis.name, text, axis.most);
       return number.value_or(0);
     }
     Value operator()(double) const {
@@ -116,7 +118,8 @@ Space& Space::integer(std::string name, std::string help, int64_t low, int64_t h
                  }
                  return between(generator, low, high);
                },
-               .simpler = [low](const Value& value) { return smaller_integers(low, std::get<int64_t>(value)); }});
+               .simpler = [low](const Value& value) { return smaller_integers(low, std::get<int64_t>(value)); },
+               .least = low});
 }
 
 Space& Space::flag(std::string name, std::string help, double probability) {
@@ -231,7 +234,13 @@ Settings Space::parse(const std::string& text) const {
   for (const std::string& part : text.empty() ? std::vector<std::string>() : cut(text, ',')) {
     const auto [name, value] = assignment(function, part);
     check(!given.has(name), function, "'{}' is there twice", name);
-    const Axis seed{.name = "seed", .help = {}, .simplest = int64_t{0}, .draw = {}, .simpler = {}};
+    const Axis seed{.name = "seed",
+                    .help = {},
+                    .simplest = int64_t{0},
+                    .draw = {},
+                    .simpler = {},
+                    .least = 0,
+                    .most = std::numeric_limits<int64_t>::max()};
     given.set(name, parse_value(function, name == "seed" ? seed : axis_of(function, axes_, name), value));
   }
   Settings settings;

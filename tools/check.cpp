@@ -128,7 +128,7 @@ int run_check(const CheckArguments& arguments) {
   harness::Report report;
   {
     constexpr int64_t kSteps = 1000;
-    Progress progress(0, kSteps);
+    Progress progress(0, kSteps, Progress::Unit::percent);
     options.progress = [&](double done, const std::string& text) {
       progress.update(static_cast<int64_t>(done * kSteps), text);
     };

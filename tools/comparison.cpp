@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstdlib>
+
+#include "harness/ulp.h"
 
 namespace deltatape::tools {
 namespace {
@@ -17,36 +17,6 @@ std::string index_of(int64_t position, const Shape& shape) {
     position /= shape[d];
   }
   return to_string(index);
-}
-
-// Neighbouring floating-point numbers become neighbouring integers, across zero as well.
-template <class Bits>
-int64_t place(Bits bits) {
-  constexpr int kSign = static_cast<int>(sizeof(Bits)) * 8 - 1;
-  const auto magnitude = static_cast<int64_t>(bits & static_cast<Bits>(~(Bits{1} << kSign)));
-  return (bits >> kSign) != 0 ? -magnitude : magnitude;
-}
-
-int64_t place_of(double value, DType dtype) {
-  switch (dtype) {
-    case DType::bf16:
-      return place(BFloat16::round_bits(static_cast<float>(value)));
-    case DType::f16:
-      return place(Float16::round_bits(static_cast<float>(value)));
-    case DType::f32:
-      return place(std::bit_cast<uint32_t>(static_cast<float>(value)));
-    default:
-      return place(std::bit_cast<uint64_t>(value));
-  }
-}
-
-// How many representable numbers of `dtype` lie between the two; as many as int64_t can say when it cannot.
-int64_t ulp_distance(double a, double b, DType dtype) {
-  int64_t distance = 0;
-  if (__builtin_sub_overflow(place_of(a, dtype), place_of(b, dtype), &distance)) {
-    return INT64_MAX;
-  }
-  return std::abs(distance);
 }
 
 }  // namespace
@@ -81,7 +51,7 @@ Comparison compare(std::string name, const Tensor& result, const Tensor& referen
       worst = static_cast<int64_t>(i);
     }
     if (tolerance.max_ulp && finite) {
-      comparison.ulp = std::max(comparison.ulp, ulp_distance(x[i], ref[i], result.dtype()));
+      comparison.ulp = std::max(comparison.ulp, harness::ulp_distance(x[i], ref[i], result.dtype()));
     }
     squares += difference * difference;
     reference_squares += ref[i] * ref[i];

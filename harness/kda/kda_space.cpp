@@ -20,12 +20,16 @@ Value draw_time(Generator& generator, const Settings&) {
   if (chance(generator, 0.5)) {
     return borders[generator.next_below(borders.size())];
   }
+  if (chance(generator, 0.04)) {
+    return between(generator, 200, 400);  // several batches of chunks
+  }
   return between(generator, 1, chance(generator, 0.4) ? 150 : 70);
 }
 
 /// Few where sequences are long, so that a case stays quick.
 Value draw_few(Generator& generator, const Settings& so_far, int64_t most) {
-  return between(generator, 1, so_far.integer("T") > 70 ? std::min<int64_t>(most, 2) : most);
+  const int64_t T = so_far.integer("T");
+  return between(generator, 1, T >= 200 ? 1 : T > 70 ? std::min<int64_t>(most, 2) : most);
 }
 
 /// Sizes of heads: mostly small and odd, at times what real models have.
@@ -71,6 +75,17 @@ Axis chunk_axis() {
           }};
 }
 
+Axis loss_axis() {
+  Space plain;
+  plain.choice("loss", "which outputs have an upstream gradient", {"o", "both", "ht", "none"});
+  Axis axis = plain.axes().front();
+  axis.draw = [](Generator& generator, const Settings&) -> Value {
+    const double u = generator.next_uniform();
+    return std::string(u < 0.6 ? "both" : u < 0.75 ? "o" : u < 0.9 ? "ht" : "none");
+  };
+  return axis;
+}
+
 /// Combinations that mean nothing, or that nobody computes, become the nearest that do.
 void repair(Settings& s) {
   const std::string gate = s.word("gate");
@@ -86,6 +101,9 @@ void repair(Settings& s) {
   s.set("l2norm", s.integer("K") > 1 && s.flag("l2norm"));
   if (s.word("norms") == "huge" && !s.flag("l2norm")) {
     s.set("norms", std::string("unit"));  // beta |k|^2 above 2: the recurrence itself grows without bound
+  }
+  if (s.word("norms") == "tiny" && s.word("dtype") == "f16") {
+    s.set("norms", std::string("unit"));  // gradients behind the norm would be above what f16 can hold
   }
   if (s.flag("beta_sigmoid")) {
     s.set("beta", std::string("mixed"));
@@ -130,7 +148,7 @@ Space kda_space() {
       .flag("ht", "the final state is wanted", 0.7)
       .flag("v_first", "states are [.., V, K]", 0.3)
       .flag("save", "the kernel may keep states for backward")
-      .axis(mostly_first("loss", "which outputs have an upstream gradient", {"both", "o", "ht", "none"}, 0.6))
+      .axis(loss_axis())
       .axis(mostly_first("decay", "log decays: weak; 0; (-5, 0); down to -20; -20 among weak ones; steps of -20",
                          {"mild", "none", "bounded", "strong", "mixed", "resets"}, 0.3))
       .axis(mostly_first("keys", "random; one key; three keys in turn; cosine near 1",

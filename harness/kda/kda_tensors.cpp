@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "core/error.h"
 #include "core/generator.h"
 #include "ops/convert.h"
 
@@ -19,7 +20,15 @@ struct Sizes {
         H(s.integer("H")),
         HV(H * s.integer("group")),
         K(s.integer("K")),
-        V(s.integer("V")) {}
+        V(s.integer("V")) {
+    // Half of a GiB in f64 for the largest tensor; in double, since products of wild sizes overflow.
+    const double elements = static_cast<double>(B) * static_cast<double>(std::max<int64_t>(T, 1)) *
+                            static_cast<double>(H) * static_cast<double>(s.integer("group")) *
+                            static_cast<double>(std::max(K, V));
+    check(elements <= 0x1p26, "case", "B T HV max(K, V) is {:.3g}, expected at most 2^26", elements);
+    check(static_cast<double>(K) * static_cast<double>(V) <= 0x1p20, "case", "K V is {}, expected at most 2^20",
+          static_cast<double>(K) * static_cast<double>(V));
+  }
 };
 
 /// Draws of one tensor; every tensor has a stream of its own, so that settings which concern one leave the others.
