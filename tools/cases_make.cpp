@@ -76,11 +76,6 @@ std::vector<harness::Settings> drawn_cases(const MakeArguments& arguments, const
 harness::Space sized_kda_space() {
   harness::Space space = harness::kda_space();
   space.make([all = harness::kda_space()](const harness::Settings& settings) {
-    for (const char* name : {"B", "T", "H", "group", "K", "V", "pieces", "chunk_size"}) {
-      const int64_t least = std::string_view(name) == "T" ? 0 : 1;
-      check(settings.integer(name) >= least, "case", "{} is {}, expected at least {}", name, settings.integer(name),
-            least);
-    }
     const double elements = count_elements(settings);
     check(elements <= kMostElements, "case", "the tensors have about {:.0e} elements together, expected at most {:.0e}",
           elements, kMostElements);

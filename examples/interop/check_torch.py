@@ -4,18 +4,20 @@
     python3 examples/interop/check_torch.py cases --impl fla-chunk
     deltatape cases check cases
 
-Needs numpy and torch; for the implementations fla-* also flash-linear-attention, whose Triton kernels need a GPU.
+Needs numpy and torch; for the implementations fla-* also flash-linear-attention.
 
     naive          the recurrence below, with PyTorch's autograd
-    fla-chunk      fla.ops.kda.chunk_kda
-    fla-recurrent  fla.ops.kda.fused_recurrent_kda: it has no backward (deltatape cases check cases --results o,ht)
-    fla-naive      fla.ops.kda.naive.naive_recurrent_kda, on the CPU, too; gate, norm and sigmoid by PyTorch
+    fla-chunk      fla.ops.kda.chunk_kda, on a GPU
+    fla-recurrent  fla.ops.kda.fused_recurrent_kda, on a GPU, or on the CPU with the environment variable
+                   TRITON_INTERPRET=1. It has no backward: deltatape cases check cases --results o,ht
+    fla-naive      fla.ops.kda.naive.naive_recurrent_kda; gate, norm and sigmoid by PyTorch
 
 Cases that an implementation does not support are left out and counted. A kernel of your own takes the place of one
 entry of IMPLEMENTATIONS: a function of a case, its tensors by name and the device.
 """
 
 import argparse
+import os
 from collections import Counter
 
 import numpy as np
@@ -105,6 +107,8 @@ def fla_arguments(case, x):
 def fla_chunk(case, x, device):
     from fla.ops.kda import chunk_kda
 
+    if case.config["K"] > 256:
+        raise Unsupported("K above 256")
     if case.config["chunk_size"] not in (32, 64):
         raise Unsupported("chunk_size other than 32 and 64")
     return chunk_kda(**fla_arguments(case, x), safe_gate=case.config["safe_gate"],
@@ -173,6 +177,9 @@ def main():
     parser.add_argument("--impl", choices=IMPLEMENTATIONS, default="naive")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
+    interpreted = arguments.impl == "fla-recurrent" and os.environ.get("TRITON_INTERPRET") == "1"
+    if arguments.impl in ("fla-chunk", "fla-recurrent") and arguments.device == "cpu" and not interpreted:
+        parser.error(f"{arguments.impl} is a Triton kernel and needs a GPU (fla-recurrent: or TRITON_INTERPRET=1)")
     left_out = Counter()
     count = 0
     for case in deltatape_cases.load(arguments.folder):

@@ -91,6 +91,15 @@ class Case:
                 found.append((row, begin, end, row if begin == 0 else None, row if end == T else None))
         return found
 
+    def remove_results(self):
+        """Removes what an earlier run wrote, so that two runs do not mix."""
+        self._results_file().unlink(missing_ok=True)
+        for file in (self._folder / self.name / "results").glob("*.npy"):
+            file.unlink()
+
+    def _results_file(self):
+        return self._folder / f"{self.name}.results.safetensors"
+
     def write(self, results):
         """Writes results by name, as float arrays of the shape of the answers, in the format of the case."""
         arrays = {name: np.asarray(array) for name, array in results.items()}
@@ -100,14 +109,17 @@ class Case:
             for name, array in arrays.items():
                 np.save(folder / f"{name}.npy", array)
         else:
-            write_safetensors(self._folder / f"{self.name}.results.safetensors", arrays)
+            write_safetensors(self._results_file(), arrays)
 
 
-def load(folder):
-    """Every case of a folder, one after another."""
+def load(folder, keep_results=False):
+    """Every case of a folder, one after another. Results of an earlier run are removed."""
     folder = Path(folder)
     index = json.loads((folder / "cases.json").read_text())
     if index["version"] != 1:
         raise ValueError(f"{folder}/cases.json has version {index['version']}, expected 1")
     for entry in index["cases"]:
-        yield Case(folder, entry, index["format"] == "npy")
+        case = Case(folder, entry, index["format"] == "npy")
+        if not keep_results:
+            case.remove_results()
+        yield case

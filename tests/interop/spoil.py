@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "interop"))
 import deltatape_cases  # noqa: E402
 
 folder, tensor, factor = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-for case in deltatape_cases.load(folder):
+for case in deltatape_cases.load(folder, keep_results=True):
     file = folder / f"{case.name}.results.safetensors"
     if file.exists():
         results, _ = deltatape_cases.read_safetensors(file)
