@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-
 #include "core/error.h"
+#include "harness/text_table.h"
 #include "io/file.h"
 
 namespace deltatape::tools {
@@ -21,27 +19,17 @@ void Table::add_row(std::vector<Cell> cells) {
 }
 
 void Table::print(std::FILE* to) const {
-  std::vector<size_t> widths;
+  std::vector<std::vector<harness::TextCell>> lines(1);
   for (size_t c = 0; c < columns_.size(); ++c) {
-    widths.push_back(columns_[c].size());
-    for (const auto& row : rows_) {
-      widths[c] = std::max(widths[c], row[c].text.size());
-    }
+    lines[0].push_back({columns_[c], !rows_.empty() && rows_.front()[c].is_number});
   }
-  const auto print_line = [&](const auto& text_of, const auto& is_number) {
-    std::string line;
-    for (size_t c = 0; c < columns_.size(); ++c) {
-      const std::string& text = text_of(c);
-      line += is_number(c) ? fmt::format("{:>{}}  ", text, widths[c]) : fmt::format("{:<{}}  ", text, widths[c]);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    fmt::print(to, "{}\n", line);
-  };
-  print_line([&](size_t c) -> const std::string& { return columns_[c]; },
-             [&](size_t c) { return !rows_.empty() && rows_.front()[c].is_number; });
   for (const auto& row : rows_) {
-    print_line([&](size_t c) -> const std::string& { return row[c].text; }, [&](size_t c) { return row[c].is_number; });
+    auto& line = lines.emplace_back();
+    for (const Cell& cell : row) {
+      line.push_back({cell.text, cell.is_number});
+    }
   }
+  fmt::print(to, "{}", harness::text_table(lines));
 }
 
 nlohmann::ordered_json Table::to_json() const {
