@@ -114,7 +114,7 @@ class Worker {
     }
     std::array<deltatape_tensor, kMostTensors> tensors{};
     deltatape_kda_call call = message.call;
-    const auto count = static_cast<size_t>(call.input_count + call.result_count);
+    const size_t count = static_cast<size_t>(call.input_count) + static_cast<size_t>(call.result_count);
     for (size_t i = 0; i < count; ++i) {
       const Place& place = message.places[i];
       tensors[i] = {.name = place.name.data(),

@@ -2,6 +2,7 @@
 #ifdef DELTATAPE_MY_KDA
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "harness/kda/kda.h"
 #include "harness/plugin/plugin.h"
@@ -26,8 +27,8 @@ TEST_CASE("examples/plugin/my_kda.c: outputs and gradients of the recurrence; wh
         "T=30,H=2,group=2,K=4,V=7,h0=yes,ht=yes,packing=cu_seqlens,pieces=5,decay=mixed,scale=3", "T=0,h0=yes,ht=yes",
         "T=12,K=3,V=3,ht=yes,loss=none"}) {
     for (const char* dtype : {"f64", "f32"}) {
-      const std::string loss = text.find("loss") == std::string::npos ? ",loss=both" : "";
-      const Case c = space.make(space.parse(text + ",seed=5,dtype=" + dtype + loss));
+      const char* loss = text.find("loss") == std::string::npos ? ",loss=both" : "";
+      const Case c = space.make(space.parse(fmt::format("{},seed=5,dtype={}{}", text, dtype, loss)));
       const Answer answer = candidate.run(c);
       CHECK(answer.message.empty());
       REQUIRE(answer.status == Answer::Status::answered);
@@ -37,7 +38,8 @@ TEST_CASE("examples/plugin/my_kda.c: outputs and gradients of the recurrence; wh
         // It computes in f64 and rounds once; sums of up to 30 tokens in another order than the tape's.
         const Tensor result = find(answer.results, name);
         REQUIRE(result.defined());
-        test::check_close(text + " " + name, result, to(tensor, c.dtype), test::rounding(c.dtype, 200.0));
+        test::check_close(fmt::format("{} {}", text, name), result, to(tensor, c.dtype),
+                          test::rounding(c.dtype, 200.0));
       }
     }
   }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -46,7 +47,7 @@ __attribute__((constructor)) void on_load() {
   } else if (wish() == "hang_loading") {
     hang();
   } else if (wish() == "exit_loading") {
-    _exit(5);
+    ::syscall(SYS_exit_group, 5);  // past sanitizers, which want to be heard before an exit
   } else if (wish() == "close_loading") {
     for (int i = 0; i < 64; ++i) {
       ::close(i);
