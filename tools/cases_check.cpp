@@ -10,6 +10,7 @@
 #include "harness/files/stored_case.h"
 #include "harness/kda/kda.h"
 #include "harness/witnesses.h"
+#include "tools/case_space.h"
 #include "tools/cases_command.h"
 #include "tools/command.h"
 #include "tools/progress.h"
