@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "harness/space.h"
 #include "tools/report_files.h"
 
 namespace deltatape::tools {
@@ -36,8 +35,5 @@ struct CheckCasesArguments {
 
 /// Judges the results in a folder of cases. Returns the exit code.
 int check_cases(const CheckCasesArguments& arguments);
-
-/// kda_space, which refuses to make cases that no machine could hold: settings come from files and the command line.
-harness::Space sized_kda_space();
 
 }  // namespace deltatape::tools

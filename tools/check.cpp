@@ -4,12 +4,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <memory>
 
 #include "harness/kda/kda.h"
 #include "harness/numbers.h"
 #include "harness/plugin/plugin.h"
+#include "tools/case_space.h"
 #include "tools/command.h"
 #include "tools/kda_run.h"
 #include "tools/progress.h"
@@ -55,16 +55,6 @@ double parse_duration(const char* option, const std::string& text) {
   return *value * unit;
 }
 
-/// `f32,bf16` or `all` as a restriction of the axis.
-std::string dtype_restriction(const std::string& list) {
-  if (list == "all") {
-    return "dtype=f64|f32|bf16|f16";
-  }
-  std::string values = list;
-  std::replace(values.begin(), values.end(), ',', '|');
-  return "dtype=" + values;
-}
-
 int print_axes(const harness::Space& space) {
   Table table({"axis", "simplest", "what it is"});
   for (const harness::Axis& axis : space.axes()) {
@@ -107,13 +97,10 @@ int run_check(const CheckArguments& arguments) {
   options.stop = arguments.stop;
   options.accuracy_fails = arguments.strict;
   options.command = [&](const std::string& text) { return repeating(arguments, text); };
-  space.restrict(dtype_restriction(arguments.dtype));
-  if (!arguments.space.empty()) {
-    space.restrict(arguments.space);
-  }
+  restrict_space(space, arguments.dtype, arguments.space);
   std::optional<harness::Settings> fixed;
   if (!arguments.one_case.empty()) {
-    fixed = space.parse(arguments.one_case);
+    fixed = naming("--case", [&] { return space.parse(arguments.one_case); });
   }
   check_writable(arguments.files);
   set_threads(arguments.threads);
