@@ -12,7 +12,8 @@ constexpr double kFine = 8.0;  // times the error that is expected: another orde
 constexpr double kFineIn16Bits = 2.0;
 constexpr double kWrong = 300.0;          // likewise: no rounding any more, whatever the order of sums
 constexpr double kCertainlyWrong = 0.03;  // of the largest element, unless the case itself is that uncertain
-constexpr double kNoise = 16.0;           // unit roundoffs of the terms of a sum that cancels
+constexpr double kNoise = 2.0;            // unit roundoffs of the terms of a sum that cancels
+constexpr double kNoiseIn16Bits = 0.125;  // there only operands are rounded, and terms are summed in f32
 
 /// Numbers that a dtype cannot tell from 0, or that a processor may flush to it.
 double vanishing(DType dtype) {
@@ -34,7 +35,8 @@ Judgement judge(const Expected& expected, const Tensor& x, DType dtype, const La
   const double u = unit_roundoff(dtype);
   const double base = expected.composed + expected.conditioned + u;
   result.composed = expected.composed;
-  result.fine_limit = (u > 0x1p-20 ? kFineIn16Bits : kFine) * base;
+  const bool short_dtype = u > 0x1p-20;
+  result.fine_limit = (short_dtype ? kFineIn16Bits : kFine) * base;
   result.wrong_limit = std::max(2.0 * result.fine_limit, std::min(kWrong * base, kCertainlyWrong));
   result.verdict = Verdict::wrong;
   if (!x.defined() || !(x.shape() == expected.value.shape())) {
@@ -50,7 +52,8 @@ Judgement judge(const Expected& expected, const Tensor& x, DType dtype, const La
     result.problem = std::isnan(result.measure.actual) ? "NaN" : "infinite";
     return result;
   }
-  const double noise_limit = std::max(kNoise * u * expected.scale, vanishing(x.dtype()));
+  const double noise_limit =
+      std::max((short_dtype ? kNoiseIn16Bits : kNoise) * u * expected.scale, vanishing(x.dtype()));
   const bool noise = std::abs(result.measure.actual - result.measure.expected) <= noise_limit;
   if (noise || error <= result.fine_limit) {
     result.verdict = Verdict::fine;

@@ -31,6 +31,9 @@ Row& row_of(std::vector<Row>& rows, std::string_view Row::*key, const Name& name
 }  // namespace
 
 double severity(const Judgement& judgement) {
+  if (judgement.verdict == Verdict::fine && !(judgement.measure.error <= judgement.fine_limit)) {
+    return 0.0;  // noise beside zeros: relative to the zeros it says nothing
+  }
   return judgement.problem.empty() ? ratio(judgement.measure.error, judgement.fine_limit)
                                    : std::numeric_limits<double>::infinity();
 }
