@@ -4,12 +4,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <memory>
 
 #include "harness/kda/kda.h"
 #include "harness/numbers.h"
 #include "harness/plugin/plugin.h"
+#include "tools/case_space.h"
 #include "tools/command.h"
 #include "tools/kda_run.h"
 #include "tools/progress.h"
@@ -55,16 +55,6 @@ double parse_duration(const char* option, const std::string& text) {
   return *value * unit;
 }
 
-/// `f32,bf16` or `all` as a restriction of the axis.
-std::string dtype_restriction(const std::string& list) {
-  if (list == "all") {
-    return "dtype=f64|f32|bf16|f16";
-  }
-  std::string values = list;
-  std::replace(values.begin(), values.end(), ',', '|');
-  return "dtype=" + values;
-}
-
 int print_axes(const harness::Space& space) {
   Table table({"axis", "simplest", "what it is"});
   for (const harness::Axis& axis : space.axes()) {
@@ -90,7 +80,11 @@ harness::Candidate candidate_of(const CheckArguments& arguments) {
 std::string repeating(const CheckArguments& arguments, const std::string& text) {
   const std::string kernel =
       arguments.plugin.empty() ? "--impl " + arguments.impl : "--plugin '" + arguments.plugin + "'";
-  return fmt::format("deltatape check {} --threads {} --case '{}'", kernel, arguments.threads, text);
+  std::string options = fmt::format(" --threads {}", arguments.threads);
+  options += arguments.repeats == 2 ? "" : fmt::format(" --repeats {}", arguments.repeats);
+  options += arguments.plugin.empty() || arguments.timeout == "10s" ? "" : " --timeout " + arguments.timeout;
+  options += arguments.strict ? " --strict" : "";
+  return fmt::format("deltatape check {}{} --case '{}'", kernel, options, text);
 }
 
 int run_check(const CheckArguments& arguments) {
@@ -107,13 +101,10 @@ int run_check(const CheckArguments& arguments) {
   options.stop = arguments.stop;
   options.accuracy_fails = arguments.strict;
   options.command = [&](const std::string& text) { return repeating(arguments, text); };
-  space.restrict(dtype_restriction(arguments.dtype));
-  if (!arguments.space.empty()) {
-    space.restrict(arguments.space);
-  }
+  restrict_space(space, arguments.dtype, arguments.space);
   std::optional<harness::Settings> fixed;
   if (!arguments.one_case.empty()) {
-    fixed = space.parse(arguments.one_case);
+    fixed = naming("--case", [&] { return space.parse(arguments.one_case); });
   }
   check_writable(arguments.files);
   set_threads(arguments.threads);

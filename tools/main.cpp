@@ -66,6 +66,7 @@ int run(int argc, char** argv) {
   add_model(program, action);
   add_gradcheck(program, action);
   add_check(program, action);
+  add_cases(program, action);
   add_bench(program, action);
   add_info(program, action);
 
