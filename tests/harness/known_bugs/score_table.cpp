@@ -75,7 +75,7 @@ std::string to_markdown(const std::vector<Score>& scores, const std::string& cor
       "|---|---|---|---|---|---|---|\n";
   for (const Score& score : scores) {
     text += fmt::format("| `{}` | {} | {} | {} | {}{} | {} | {} |\n", score.bug.name, cell(score.bug.about),
-                        score.flagged ? fmt::format("{:.1f} s", score.seconds) : "not found",
+                        score.flagged ? fmt::format("{:.2f} s", score.seconds) : "not found",
                         score.at_once ? "yes" : "no", score.tensor.empty() ? "none" : score.tensor,
                         score.flagged && !score.right_tensor() ? " (wrong)" : "", fmt::join(score.bug.tensors, " "),
                         code_or_dash(score.smallest));

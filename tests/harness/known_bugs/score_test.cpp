@@ -105,7 +105,7 @@ TEST_SUITE("known_bugs") {
     CHECK(
         text.ends_with("\n`known bugs: 3 of 3 flagged, 2 right tensor, 0 false alarms`\n"
                        "<!-- /mutation-score -->\nbehind\n"));
-    CHECK(test::contains(text, "| `bug_dv` | a \\| b | 0.2 s | no | dv (wrong) | dk dq | `T=3,K=1` |\n"));
+    CHECK(test::contains(text, "| `bug_dv` | a \\| b | 0.25 s | no | dv (wrong) | dk dq | `T=3,K=1` |\n"));
     CHECK(found_at_once(file) == std::set<std::string>{"bug_dk", "bug_dq"});
 
     write_bytes(file, "no markers\n");
