@@ -31,8 +31,14 @@ Row& row_of(std::vector<Row>& rows, std::string_view Row::*key, const Name& name
 }  // namespace
 
 double severity(const Judgement& judgement) {
-  return judgement.problem.empty() ? ratio(judgement.measure.error, judgement.fine_limit)
-                                   : std::numeric_limits<double>::infinity();
+  if (!judgement.problem.empty()) {
+    return std::numeric_limits<double>::infinity();
+  }
+  return is_noise(judgement) ? 0.0 : ratio(judgement.measure.error, judgement.fine_limit);
+}
+
+bool is_noise(const Judgement& judgement) {
+  return judgement.verdict == Verdict::fine && !(judgement.measure.error <= judgement.fine_limit);
 }
 
 bool is_worse(const Judgement& a, const Judgement& b) {
