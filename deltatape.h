@@ -11,6 +11,7 @@
 #include "core/generator.h"
 #include "core/tensor.h"
 #include "core/version.h"
+#include "harness/harness.h"
 #include "io/io.h"
 #include "nn/nn.h"
 #include "ops/ops.h"

@@ -47,3 +47,9 @@ function(deltatape_compile_options target)
   target_compile_options(${target} PRIVATE ${warning_flags} ${march_flag})
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
 endfunction()
+
+# deltatape_plain(TARGET): without what DELTATAPE_SANITIZE adds. Plugins come from elsewhere and are loaded by whatever
+# build there is.
+function(deltatape_plain target)
+  set_target_properties(${target} PROPERTIES COMPILE_OPTIONS "" LINK_OPTIONS "")
+endfunction()

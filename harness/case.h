@@ -19,10 +19,10 @@ Tensor find(const NamedTensors& tensors, std::string_view name);
 
 struct Case {
   Settings settings;
-  DType dtype = DType::f64;  // what the candidate is to compute in; single tensors may be wider
-  NamedTensors inputs;       // as the candidate gets them: floating-point, or integers such as sequence borders
-  NamedTensors upstream;     // gradients of the loss with respect to outputs, by the outputs' names; an output that is
-                             // not here does not enter the loss. Empty: forward only
+  DType dtype = DType::f64;    // what the candidate is to compute in; single tensors may be wider
+  NamedTensors inputs = {};    // as the candidate gets them: floating-point, or integers such as sequence borders
+  NamedTensors upstream = {};  // gradients of the loss with respect to outputs, by the outputs' names; an output that
+                               // is not here does not enter the loss. Empty: forward only
 };
 
 /// `c` with every floating-point tensor in f64, of the values it has: what the reference computes from.

@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "harness/operator.h"
-#include "harness/report.h"
+#include "harness/report/report.h"
 #include "harness/space.h"
 
 namespace deltatape::harness {
@@ -28,7 +28,11 @@ struct CheckOptions {
 Report check_operator(const Reference& reference, const Candidate& candidate, const Space& space,
                       const CheckOptions& options = {});
 
-/// The same for given settings.
+/// As check_operator, of one case: with witnesses, and made smaller if it fails.
+Report check_one(const Reference& reference, const Candidate& candidate, const Space& space, const Settings& settings,
+                 const CheckOptions& options = {});
+
+/// The judgement of one case alone.
 CaseReport check_case(const Reference& reference, const Candidate& candidate, const Space& space,
                       const Settings& settings, const CheckOptions& options = {});
 

@@ -28,6 +28,9 @@ struct Reference {
   std::string other_name = {};
   /// Intermediates in f64 of a widened case, forward and backward, in the order in which they are computed.
   std::function<NamedTensors(const Case&)> intermediates = {};
+  /// Results in the order in which an error spreads, for naming the tensor to look at. Empty: as `forward` returns
+  /// them, then gradients in the order of the inputs.
+  std::vector<std::string> order = {};
   /// What the dimensions of a tensor are, in words: {"batch", "time", "head", "channel"}.
   std::function<std::vector<std::string>(const std::string& tensor)> dimensions = {};
   /// Of every token, row-major over the dimensions batch and time.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@ struct Axis {
   Value simplest;    // where shrinking ends; what a case that does not name the axis gets. Its type is the axis' type
   std::function<Value(Generator&, const Settings& so_far)> draw;
   std::function<std::vector<Value>(const Value&)> simpler;  // than this value, the boldest step first
+  int64_t least = std::numeric_limits<int64_t>::min();      // that an integer may be
+  int64_t most = 1'000'000'000;                             // so that a product of two is still one
   std::vector<std::string> words = {};                      // all that a word may be; empty: any
 };
 
@@ -59,6 +62,8 @@ class Space {
     int64_t low = 0;
     int64_t high = 0;
   };
+  [[nodiscard]] Value draw_axis(const Axis& axis, Generator& generator, const Settings& so_far) const;
+
   std::vector<Axis> axes_;
   std::vector<Restriction> restrictions_;
   std::function<Case(const Settings&)> make_;

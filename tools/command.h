@@ -25,6 +25,8 @@ void add_kda(CLI::App& program, Action& action);
 void add_layer(CLI::App& program, Action& action);
 void add_gradcheck(CLI::App& program, Action& action);
 void add_model(CLI::App& program, Action& action);
+void add_check(CLI::App& program, Action& action);
+void add_cases(CLI::App& program, Action& action);
 void add_bench(CLI::App& program, Action& action);
 void add_info(CLI::App& program, Action& action);
 

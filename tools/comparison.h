@@ -7,14 +7,13 @@
 #include <utility>
 #include <vector>
 
-#include "core/tensor.h"
+#include "harness/case.h"
 #include "io/safetensors.h"
 #include "tools/table.h"
 
 namespace deltatape::tools {
 
-/// Tensors by name, in the order in which they are shown.
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+using harness::NamedTensors;
 
 struct Tolerance {
   double relative = 1e-9;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "harness/kda/kda.h"
 #include "io/file.h"
 #include "tools/command.h"
 #include "tools/kda_check.h"
@@ -44,18 +45,25 @@ std::array<int64_t, 6> parse_shape(const std::string& text) {
   return shape;
 }
 
-CaseLimits parse_limits(const GradcheckArguments& arguments) {
-  CaseLimits limits;
-  if (!arguments.shape.empty()) {
-    limits.shape = parse_shape(arguments.shape);
+// The harness' space, as far as the options leave it: small shapes, f64, what central differences can resolve.
+harness::Space parse_space(const GradcheckArguments& arguments) {
+  harness::Space space = harness::kda_space();
+  space.restrict("dtype=f64,T=1..40,B=1..2,H=1..2,group=1..2,K=1..9,V=1..9,norms=unit,loss=both");
+  if (arguments.varlen) {
+    space.restrict("packing=cu_seqlens");
   }
   if (!arguments.gate.empty()) {
-    limits.gate = arguments.gate == "none"       ? kda::Gate::none
-                  : arguments.gate == "standard" ? kda::Gate::standard
-                                                 : kda::Gate::lower_bound;
+    space.restrict("gate=" + arguments.gate);
   }
-  limits.varlen = arguments.varlen;
-  return limits;
+  if (!arguments.shape.empty()) {
+    const auto [B, T, H, HV, K, V] = parse_shape(arguments.shape);
+    check(!arguments.varlen || B == 1, "--shape", "B is {}, expected 1 with --varlen", B);
+    space.restrict(fmt::format("B={},T={},H={},group={},K={},V={}", B, T, H, HV / H, K, V));
+    if (!arguments.varlen) {
+      space.restrict("packing=rows|segment_ids");  // cu_seqlens would need B = 1
+    }
+  }
+  return space;
 }
 
 std::vector<std::string> parse_implementations(const std::string& text) {
@@ -153,7 +161,7 @@ int run_gradcheck(const GradcheckArguments& arguments) {
   if (arguments.threads > 0) {
     set_threads(arguments.threads);
   }
-  const CaseLimits limits = parse_limits(arguments);
+  const harness::Space space = parse_space(arguments);
   const auto implementations = parse_implementations(arguments.impl);
   const DType dtype = parse_dtype("--dtype", arguments.dtype);
   const Device device = Device::parse("--device", arguments.device);
@@ -167,7 +175,8 @@ int run_gradcheck(const GradcheckArguments& arguments) {
   {
     Progress progress(0, arguments.seeds);
     for (int64_t i = 0; i < arguments.seeds; ++i) {
-      const KdaCase kda_case = draw_case(static_cast<uint64_t>(arguments.first_seed + i), limits);
+      const harness::Settings settings = space.draw(static_cast<uint64_t>(arguments.first_seed + i));
+      const KdaCase kda_case = drawn_case(space.make(settings), space.text(settings));
       for (const std::string& impl : implementations) {
         const auto differences = check_against_differences(kda_case, impl);
         rows.insert(rows.end(), differences.begin(), differences.end());

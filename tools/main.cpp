@@ -7,9 +7,11 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <string_view>
 
 #include "core/error.h"
 #include "core/version.h"
+#include "harness/plugin/plugin.h"
 #include "tools/command.h"
 
 namespace deltatape::tools {
@@ -63,6 +65,8 @@ int run(int argc, char** argv) {
   add_layer(program, action);
   add_model(program, action);
   add_gradcheck(program, action);
+  add_check(program, action);
+  add_cases(program, action);
   add_bench(program, action);
   add_info(program, action);
 
@@ -111,5 +115,8 @@ int main(int argc, char** argv) {
   // Results go to stdout, everything else to stderr.
   spdlog::set_default_logger(spdlog::stderr_color_mt("deltatape"));
   spdlog::set_pattern("%^%l%$: %v");
+  if (argc > 1 && std::string_view(argv[1]) == "plugin-worker") {  // what `check --plugin` runs; no command of a person
+    return deltatape::harness::plugin_worker({argv + 2, argv + argc});
+  }
   return deltatape::tools::run(argc, argv);
 }

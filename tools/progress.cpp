@@ -14,8 +14,8 @@ constexpr auto kNextLine = std::chrono::seconds(10);
 
 }  // namespace
 
-Progress::Progress(int64_t first, int64_t total)
-    : first_(first), total_(total), terminal_(::isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(int64_t first, int64_t total, Unit unit)
+    : first_(first), total_(total), unit_(unit), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() { clear(); }
 
@@ -24,6 +24,11 @@ void Progress::clear() {
     fmt::print(stderr, "\n");
     drawn_ = false;
   }
+}
+
+std::string Progress::done_so_far(int64_t done) const {
+  return unit_ == Unit::steps ? fmt::format("step {}/{}", done, total_)
+                              : fmt::format("{:3} %", total_ > 0 ? 100 * done / total_ : 100);
 }
 
 std::string Progress::time_left(int64_t done, Clock::time_point now) const {
@@ -44,12 +49,12 @@ void Progress::update(int64_t done, const std::string& text) {
   }
   last_ = now;
   if (!terminal_) {
-    fmt::print(stderr, "step {}/{}  {}  {}\n", done, total_, text, time_left(done, now));
+    fmt::print(stderr, "{}  {}  {}\n", done_so_far(done), text, time_left(done, now));
     return;
   }
   const int64_t filled = total_ > 0 ? kBarWidth * done / total_ : kBarWidth;
-  fmt::print(stderr, "\r[{}{}] step {}/{}  {}  {}\033[K", std::string(static_cast<size_t>(filled), '='),
-             std::string(static_cast<size_t>(kBarWidth - filled), ' '), done, total_, text, time_left(done, now));
+  fmt::print(stderr, "\r[{}{}] {}  {}  {}\033[K", std::string(static_cast<size_t>(filled), '='),
+             std::string(static_cast<size_t>(kBarWidth - filled), ' '), done_so_far(done), text, time_left(done, now));
   std::fflush(stderr);
   drawn_ = true;
 }

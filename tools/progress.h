@@ -9,8 +9,9 @@ namespace deltatape::tools {
 
 class Progress {
  public:
+  enum class Unit : uint8_t { steps, percent };  // what is shown: `step 3/20`, or `15 %`
   /// Steps `first` to `total` - 1 are to come.
-  Progress(int64_t first, int64_t total);
+  Progress(int64_t first, int64_t total, Unit unit = Unit::steps);
   /// Ends the bar's line.
   ~Progress();
   Progress(const Progress&) = delete;
@@ -23,10 +24,12 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
+  [[nodiscard]] std::string done_so_far(int64_t done) const;
   [[nodiscard]] std::string time_left(int64_t done, Clock::time_point now) const;
 
   int64_t first_;
   int64_t total_;
+  Unit unit_;
   bool terminal_;
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now();

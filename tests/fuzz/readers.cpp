@@ -36,8 +36,7 @@ void read_all(const Tensor& tensor) {
 // Written back as .npy, the tensor reads the same.
 void write_back(const Tensor& tensor) {
   const auto bytes = static_cast<size_t>(tensor.numel()) * size_of(tensor.dtype());
-  const std::string file =
-      io::npy_header("fuzz", tensor) + std::string(static_cast<const char*>(tensor.raw()), bytes);
+  const std::string file = io::npy_header("fuzz", tensor) + std::string(static_cast<const char*>(tensor.raw()), bytes);
   io::MemoryReader reader("fuzz", "written back", file);
   const Tensor again = io::read_npy(reader).tensor;
   require(again.dtype() == tensor.dtype() && again.shape() == tensor.shape(), "written back, the type differs");

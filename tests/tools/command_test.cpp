@@ -34,7 +34,7 @@ TEST_SUITE("command") {
     const auto top = run_program({"--help"});
     CHECK(top.exit_code == 0);
     CHECK(contains(top.out, "Example:"));
-    for (const char* command : {"train", "generate", "kda", "layer", "gradcheck", "bench", "model", "info"}) {
+    for (const char* command : {"train", "generate", "kda", "layer", "gradcheck", "check", "bench", "model", "info"}) {
       CHECK(contains(top.out, command));
       const auto help = run_program({command, "--help"});
       CHECK(help.exit_code == 0);
