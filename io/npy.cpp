@@ -234,6 +234,8 @@ Tensor read_elements(ByteReader& reader, const NpyHeader& header) {
   const ElementType type = element_type(header.descr, reader.name());
   const int64_t bytes = checked_bytes(kLoad, reader.name(), header.shape, type.bytes);
   check_data(reader, header, bytes);
+  // Without elements any sizes pass so far; wider in memory than in the file, they must fit there, too.
+  checked_bytes(kLoad, reader.name(), header.shape, size_of(type.dtype));
   const Shape shape(header.shape);
 
   Tensor out = empty(shape, type.dtype);

@@ -31,11 +31,14 @@ Row& row_of(std::vector<Row>& rows, std::string_view Row::*key, const Name& name
 }  // namespace
 
 double severity(const Judgement& judgement) {
-  if (judgement.verdict == Verdict::fine && !(judgement.measure.error <= judgement.fine_limit)) {
-    return 0.0;  // noise beside zeros: relative to the zeros it says nothing
+  if (!judgement.problem.empty()) {
+    return std::numeric_limits<double>::infinity();
   }
-  return judgement.problem.empty() ? ratio(judgement.measure.error, judgement.fine_limit)
-                                   : std::numeric_limits<double>::infinity();
+  return is_noise(judgement) ? 0.0 : ratio(judgement.measure.error, judgement.fine_limit);
+}
+
+bool is_noise(const Judgement& judgement) {
+  return judgement.verdict == Verdict::fine && !(judgement.measure.error <= judgement.fine_limit);
 }
 
 bool is_worse(const Judgement& a, const Judgement& b) {

@@ -31,8 +31,11 @@ std::vector<TensorRow> tensor_rows(const Report& report);
 std::vector<WitnessRow> witness_rows(const Report& report);
 
 /// The error as a multiple of the limit below which it is fine: what makes errors of several dtypes and cases
-/// comparable. Infinite where there are no numbers.
+/// comparable. Infinite where there are no numbers; 0 where is_noise.
 double severity(const Judgement& judgement);
+/// Fine although the error is beyond the limit: the judge found all of the tensor to be rounding, so that a relative
+/// error says nothing.
+bool is_noise(const Judgement& judgement);
 /// Whether `a` is worse than `b`: by verdict, then by severity.
 bool is_worse(const Judgement& a, const Judgement& b);
 

@@ -146,6 +146,8 @@ TEST_CASE("npy: malformed headers give an error that says what was expected") {
   CHECK(contains(load_error(header_for("<f4", "(1,1,1,1,1,1,1,1,1)"), "1234"), "more than 8 dimensions"));
   CHECK(contains(load_error(header_for("<f4", "(4611686018427387904, 4)"), "1234"), "more elements than memory"));
   CHECK(contains(load_error(header_for("<f4", "(0, 4611686018427387904, 4)"), ""), "more elements than memory"));
+  CHECK(
+      contains(load_error(header_for("|i1", "(0, 4611686018427387904)"), ""), "more elements than memory"));  // as i64
   CHECK(contains(load_error(header_for("<f4", "(99999999999999999999,)"), "1234"), "expected a size"));
   CHECK(
       contains(load_error(header_for("<f4", "(1099511627776,)"), "1234"), "has 4 bytes of data, expected 4398046511"));

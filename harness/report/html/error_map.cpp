@@ -155,8 +155,11 @@ std::string error_map_plot(const CaseReport& c) {
                  "axis");
     drawing.text(kLeft - 7.0, y_of(static_cast<double>(channel) + 0.5) + 4.0, std::to_string(channel), "tick end");
   }
-  drawing.text(kLeft + width / 2.0, bottom + 34.0, "time within the sequence", "label middle");
-  drawing.text(14.0, kTop + height / 2.0, "channel", "label middle", -90.0);
+  // In the middle where there is room for them.
+  const bool wide = width > 160.0;
+  drawing.text(wide ? kLeft + width / 2.0 : kLeft, bottom + 34.0, "time within the sequence",
+               wide ? "label middle" : "label");
+  drawing.text(14.0, kTop + std::max(height / 2.0, 16.0), "channel", "label middle", -90.0);
 
   const int64_t chunk = chunk_length(judgement);
   const double chunk_width = chunk > 0 ? width * static_cast<double>(chunk) / static_cast<double>(map.times) : 0.0;
@@ -168,8 +171,10 @@ std::string error_map_plot(const CaseReport& c) {
         drawing.line(x, kTop - 12.0, x, bottom, "border");
       }
       if (chunk_width > 56.0 || i == 0) {
-        drawing.text(x + 4.0, kTop - 6.0, i == 0 && chunk_width <= 56.0 ? "chunks" : fmt::format("chunk {}", i),
-                     "tick");
+        const bool before = x + 52.0 > kWidth;  // no room behind the border
+        drawing.text(before ? x - 4.0 : x + 4.0, kTop - 6.0,
+                     i == 0 && chunk_width <= 56.0 ? "chunks" : fmt::format("chunk {}", i),
+                     before ? "tick end" : "tick");
       }
     }
   }

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kMostValues = 12;  // of a number; more are put together
 constexpr size_t kBins = 8;
 constexpr size_t kMostWords = 60;
+constexpr size_t kHalfWidth = 3;  // settings with at most so many values stand side by side
 constexpr double kStandsOut = 1.4;
 
 using Status = CaseReport::Status;
@@ -173,7 +174,8 @@ std::string option_space(const Report& report) {
                            escaped(cells.front().name()));
       continue;
     }
-    list += fmt::format("<div class=\"option\"><dt>{}</dt><dd><ul class=\"cells\">", escaped(row.name));
+    list += fmt::format("<div class=\"option{}\"><dt>{}</dt><dd><ul class=\"cells\">",
+                        cells.size() > kHalfWidth ? " wide" : "", escaped(row.name));
     for (size_t i = 0; i < cells.size() && i < kMostWords; ++i) {
       list += cell_element(cells[i], failing_share);
     }

@@ -28,7 +28,7 @@ std::vector<Line> lines_of(const CaseReport& c, bool by_row) {
   std::vector<Line> lines;
   for (const Judgement& judgement : c.judgements) {
     const auto& errors = by_row ? judgement.measure.by_row : judgement.measure.by_time;
-    if (errors.empty() || !(judgement.fine_limit > 0.0)) {
+    if (errors.empty() || !(judgement.fine_limit > 0.0) || is_noise(judgement)) {
       continue;
     }
     Line& line = lines.emplace_back();
@@ -114,10 +114,9 @@ std::string profile_plot(const CaseReport& c) {
     for (size_t i = 0; i < lines[k].values.size(); ++i) {
       data += fmt::format("{}{} {}", i == 0 ? "M" : "L", coordinate(x_of(i)), coordinate(y_of(lines[k].values[i])));
     }
-    if (lines[k].values.size() == 1) {
-      data += "h0.1";  // a dot, by its round ends
-    }
-    drawing.path(data, css_of(k), lines[k].judgement->tensor);
+    const bool dot = lines[k].values.size() == 1;
+    data += dot ? "h0.1" : "";  // a dot, by its round ends
+    drawing.path(data, css_of(k) + (dot ? " dot" : ""), lines[k].judgement->tensor);
   }
   return drawing.finish("plot") + legend(lines);
 }

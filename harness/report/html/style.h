@@ -72,6 +72,7 @@ svg .middle{text-anchor:middle}
 .s0{stroke:var(--s0)}.s1{stroke:var(--s1)}.s2{stroke:var(--s2)}.s3{stroke:var(--s3)}.s4{stroke:var(--s4)}.s5{stroke:var(--s5)}
 .cells{shape-rendering:crispEdges}
 .series{stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+.dot{stroke-width:7}
 .other{stroke:var(--other);stroke-width:1.2}
 .point-fine{fill:var(--p-fine)}.point-less{fill:var(--p-less)}.point-wrong{fill:var(--p-wrong)}
 .tick-fine{stroke:var(--ink);stroke-width:1.6}
@@ -87,8 +88,9 @@ ul.legend li{display:flex;align-items:center;gap:6px;overflow-wrap:anywhere}
 ul.legend svg{flex:none}
 .panels{display:flex;flex-wrap:wrap;gap:12px 28px}
 .panel{min-width:0;max-width:100%}
-.options{margin:10px 0 0}
-.option{display:grid;grid-template-columns:150px 1fr;gap:4px 14px;padding:7px 0;border-top:1px solid var(--rule)}
+.options{margin:10px 0 0;display:grid;grid-template-columns:1fr 1fr;gap:0 28px;grid-auto-flow:dense}
+.option.wide{grid-column:1/-1}
+.option{display:grid;grid-template-columns:112px minmax(0,1fr);gap:4px 14px;padding:7px 0;border-top:1px solid var(--rule)}
 .option dt{font-weight:600;overflow-wrap:anywhere}
 .option dd{margin:0;min-width:0}
 ul.cells{list-style:none;display:flex;flex-wrap:wrap;gap:6px;margin:0;padding:0}
@@ -111,7 +113,7 @@ background:var(--code);color:var(--muted)}
 .tag.wrong{background:var(--fail-soft);color:var(--fail)}
 details summary{cursor:pointer;font-weight:600;font-size:17px}
 @media (max-width:760px){main{padding:10px 8px 32px}section,.banner{padding:14px 12px}.pair{grid-template-columns:1fr}
-.pair svg.plot{min-width:440px}.option{grid-template-columns:1fr}.details{grid-template-columns:1fr;gap:0}.details dd{margin-bottom:8px}
+.pair svg.plot{min-width:440px}.options,.option{grid-template-columns:minmax(0,1fr)}.details{grid-template-columns:1fr;gap:0}.details dd{margin-bottom:8px}
 .facts{gap:8px 22px}}
 @media print{*{print-color-adjust:exact;-webkit-print-color-adjust:exact}body{background:#fff;font-size:12px}
 main{max-width:none;padding:0}section,.banner{break-inside:avoid-page;border-radius:0}.long{break-inside:auto}

@@ -179,6 +179,9 @@ TEST_SUITE("harness") {
     CHECK(rows[1].wrong == 1);
     CHECK(rows[1].less_accurate == 1);
     CHECK(rows[1].worst_case->text == "c");
+    // Fine beyond its limit: what the judge took for noise is not what the row is about.
+    report.cases.push_back(a_case("noise", Status::passed, {test::judgement("o", Verdict::fine, 1.0)}));
+    CHECK(harness::tensor_rows(report)[0].worst_case->text == "b");
     // What has no number is worse than any number; a lost tensor stays the worst.
     Judgement missing = test::judgement("dq", Verdict::wrong, 0.0);
     missing.problem = "missing";
