@@ -41,7 +41,7 @@ harness::Space sized_kda_space() {
 }
 
 std::string restrict_space(harness::Space& space, const std::string& dtypes, const std::string& axes) {
-  const std::string restriction = dtype_restriction(dtypes);
+  std::string restriction = dtype_restriction(dtypes);
   naming("--dtype", [&] { space.restrict(restriction); });
   if (axes.empty()) {
     return restriction;
