@@ -7,10 +7,10 @@
 #include <limits>
 
 #include "core/error.h"
-#include "harness/judge.h"
+#include "harness/judge/judge.h"
+#include "harness/judge/witnesses.h"
 #include "harness/poison.h"
 #include "harness/shrink.h"
-#include "harness/witnesses.h"
 #include "ops/convert.h"
 
 namespace deltatape::harness {

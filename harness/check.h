@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "harness/operator.h"
-#include "harness/report.h"
+#include "harness/report/report.h"
 #include "harness/space.h"
 
 namespace deltatape::harness {

@@ -4,4 +4,4 @@
 #include "harness/check.h"
 #include "harness/kda/kda.h"
 #include "harness/plugin/plugin.h"
-#include "harness/reports.h"
+#include "harness/report/writers.h"

@@ -275,8 +275,8 @@ void append_utf8(std::string& text, uint32_t character) {
 // One string; NumPy fills it up with zeros.
 std::string read_text(ByteReader& reader, const NpyHeader& header) {
   const std::string& file = reader.name();
-  const Shape shape(header.shape);
-  check(shape.numel() == 1, kLoad, "{} has shape {} of text, expected one text", file, shape);
+  check(checked_bytes(kLoad, file, header.shape, 1) == 1, kLoad, "{} has shape {} of text, expected one text", file,
+        Shape(header.shape));
   int64_t characters = 0;
   const char* end = header.descr.data() + header.descr.size();
   const auto [stop, error] = std::from_chars(header.descr.data() + 2, end, characters);

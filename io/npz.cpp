@@ -52,6 +52,18 @@ Archive open_archive(const std::string& file) {
   return archive;
 }
 
+Archive open_archive(std::string_view bytes, const std::string& name) {
+  zip_error_t error;
+  zip_error_init(&error);
+  Source source(zip_source_buffer_create(bytes.data(), bytes.size(), 0, &error));
+  Archive archive(source ? zip_open_from_source(source.get(), ZIP_RDONLY, &error) : nullptr);
+  if (!archive) {
+    fail(kLoad, "{} is not a .npz file: {}", name, text_of(error));
+  }
+  static_cast<void>(source.release());  // the archive's now
+  return archive;
+}
+
 // What the directory says of a member, checked on its own.
 zip_stat_t member_entry(zip_t* archive, zip_uint64_t index, const std::string& file) {
   zip_stat_t entry;
@@ -131,6 +143,27 @@ void read_member(MemberReader& reader, std::string name, Npz& into) {
   }
 }
 
+Npz read_members(const Archive& archive, const std::string& file, int64_t file_bytes) {
+  const zip_int64_t members = zip_get_num_entries(archive.get(), 0);
+  check(members > 0, kLoad, "{} has no members, expected .npy arrays", file);
+  Npz result;
+  zip_uint64_t packed = 0;  // members that overlap would make much out of little
+  for (zip_uint64_t i = 0; i < static_cast<zip_uint64_t>(members); ++i) {
+    const zip_stat_t entry = member_entry(archive.get(), i, file);
+    packed += entry.comp_size;
+    check(entry.comp_size <= static_cast<zip_uint64_t>(file_bytes) && packed <= static_cast<zip_uint64_t>(file_bytes),
+          kLoad, "{}: the members up to '{}' have {} bytes, more than the file's {}", file, entry.name, packed,
+          file_bytes);
+    const std::string name = entry.name;
+    if (!name.empty() && name.back() == '/') {
+      continue;  // a folder
+    }
+    MemberReader reader(archive.get(), i, entry, file);
+    read_member(reader, name, result);
+  }
+  return result;
+}
+
 // An archive under construction in memory: FileWriter brings it to the disk.
 class ArchiveWriter {
  public:
@@ -182,27 +215,12 @@ class ArchiveWriter {
 }  // namespace
 
 Npz load_npz(const std::filesystem::path& path) {
-  const std::string file = path.string();
-  const int64_t file_bytes = FileReader(kLoad, path).size();  // its errors are those of every other format
-  const Archive archive = open_archive(file);
-  const zip_int64_t members = zip_get_num_entries(archive.get(), 0);
-  check(members > 0, kLoad, "{} has no members, expected .npy arrays", file);
-  Npz result;
-  zip_uint64_t packed = 0;  // members that overlap would make much out of little
-  for (zip_uint64_t i = 0; i < static_cast<zip_uint64_t>(members); ++i) {
-    const zip_stat_t entry = member_entry(archive.get(), i, file);
-    packed += entry.comp_size;
-    check(entry.comp_size <= static_cast<zip_uint64_t>(file_bytes) && packed <= static_cast<zip_uint64_t>(file_bytes),
-          kLoad, "{}: the members up to '{}' have {} bytes, more than the file's {}", file, entry.name, packed,
-          file_bytes);
-    const std::string name = entry.name;
-    if (!name.empty() && name.back() == '/') {
-      continue;  // a folder
-    }
-    MemberReader reader(archive.get(), i, entry, file);
-    read_member(reader, name, result);
-  }
-  return result;
+  const int64_t bytes = FileReader(kLoad, path).size();  // its errors are those of every other format
+  return read_members(open_archive(path.string()), path.string(), bytes);
+}
+
+Npz read_npz(std::string_view bytes, const std::string& name) {
+  return read_members(open_archive(bytes, name), name, static_cast<int64_t>(bytes.size()));
 }
 
 void save_npz(const std::filesystem::path& path, const TensorMap& tensors,

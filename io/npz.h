@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "io/safetensors.h"
 
@@ -22,6 +23,9 @@ struct Npz {
 /// 1032) before anything is allocated. Throws Error that names the file and the member, what was expected and what
 /// came.
 Npz load_npz(const std::filesystem::path& path);
+
+/// The same of bytes that are not a file; `name` takes the file's place in messages.
+Npz read_npz(std::string_view bytes, const std::string& name);
 
 /// Writes tensors (`<name>.npy`) and texts (under their names), deflated. Throws Error for a bf16 tensor, for one that
 /// is not on the host, for a text whose name ends in `.npy`, and when the file cannot be written; then `path` holds

@@ -169,8 +169,12 @@ std::string header_text(const TensorMap& tensors, const Metadata& metadata) {
 }  // namespace
 
 SafeTensors load_safetensors(const std::filesystem::path& path) {
-  const std::string file = path.string();
   FileReader reader(kLoad, path);
+  return read_safetensors(reader);
+}
+
+SafeTensors read_safetensors(ByteReader& reader) {
+  const std::string& file = reader.name();
   uint64_t header_bytes = 0;
   reader.read(&header_bytes, sizeof header_bytes, "header length");
   check(header_bytes <= kMaxHeaderBytes, kLoad, "{} has a header of {} bytes, expected at most {}", file, header_bytes,

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/tensor.h"
+#include "io/byte_reader.h"
 
 namespace deltatape::io {
 
@@ -26,6 +27,9 @@ struct SafeTensors {
 /// overlap, nothing beyond the end) are checked before any tensor is allocated. Throws Error that names the file, what
 /// was expected and what came.
 SafeTensors load_safetensors(const std::filesystem::path& path);
+
+/// The same of bytes that are not a file, to the end of `reader`; its name takes the file's place in messages.
+SafeTensors read_safetensors(ByteReader& reader);
 
 /// Writes tensors ordered by name and without gaps, after a header padded with blanks to a multiple of 8 bytes. Throws
 /// Error for a tensor that is not on the host, for the name `__metadata__`, and when the file cannot be written; then

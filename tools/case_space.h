@@ -8,9 +8,6 @@
 
 namespace deltatape::tools {
 
-/// kda_space, which refuses to make cases that no machine could hold: settings come from files and the command line.
-harness::Space sized_kda_space();
-
 /// --dtype (`f32,bf16` or `all`) and --space (empty: none) as one text for Space::restrict. Throws Error that names the
 /// option unless `space` takes it.
 std::string restrict_space(harness::Space& space, const std::string& dtypes, const std::string& axes);

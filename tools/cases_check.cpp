@@ -8,8 +8,8 @@
 #include "harness/check.h"
 #include "harness/files/case_set.h"
 #include "harness/files/stored_case.h"
+#include "harness/judge/witnesses.h"
 #include "harness/kda/kda.h"
-#include "harness/witnesses.h"
 #include "tools/case_space.h"
 #include "tools/cases_command.h"
 #include "tools/command.h"
@@ -147,7 +147,7 @@ class FolderCheck {
   const CheckCasesArguments& arguments_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   CaseSet set_;
-  harness::Space space_ = sized_kda_space();
+  harness::Space space_ = harness::kda_space();
   harness::Reference reference_ = harness::kda_reference();
   harness::Candidate candidate_;
   harness::CheckOptions options_;

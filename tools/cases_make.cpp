@@ -41,7 +41,7 @@ std::vector<harness::Settings> drawn_cases(const MakeArguments& arguments, const
 }  // namespace
 
 int make_cases(const MakeArguments& arguments) {
-  harness::Space space = sized_kda_space();
+  harness::Space space = harness::kda_space();
   const std::string restriction = restrict_space(space, arguments.dtype, arguments.space);
   if (arguments.threads > 0) {
     set_threads(arguments.threads);

@@ -80,11 +80,15 @@ harness::Candidate candidate_of(const CheckArguments& arguments) {
 std::string repeating(const CheckArguments& arguments, const std::string& text) {
   const std::string kernel =
       arguments.plugin.empty() ? "--impl " + arguments.impl : "--plugin '" + arguments.plugin + "'";
-  return fmt::format("deltatape check {} --threads {} --case '{}'", kernel, arguments.threads, text);
+  std::string options = fmt::format(" --threads {}", arguments.threads);
+  options += arguments.repeats == 2 ? "" : fmt::format(" --repeats {}", arguments.repeats);
+  options += arguments.plugin.empty() || arguments.timeout == "10s" ? "" : " --timeout " + arguments.timeout;
+  options += arguments.strict ? " --strict" : "";
+  return fmt::format("deltatape check {}{} --case '{}'", kernel, options, text);
 }
 
 int run_check(const CheckArguments& arguments) {
-  harness::Space space = sized_kda_space();
+  harness::Space space = harness::kda_space();
   if (arguments.axes) {
     return print_axes(space);
   }

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "harness/ulp.h"
+#include "harness/judge/ulp.h"
 
 namespace deltatape::tools {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "harness/reports.h"
+#include "harness/report/writers.h"
 #include "io/file.h"
 #include "tools/command.h"
 #include "tools/table.h"

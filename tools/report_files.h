@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "harness/report.h"
+#include "harness/report/report.h"
 
 namespace deltatape::tools {
 

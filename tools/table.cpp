@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "harness/text_table.h"
+#include "harness/report/text_table.h"
 #include "io/file.h"
 
 namespace deltatape::tools {

@@ -199,10 +199,4 @@ std::string ChildProcess::ending() const {
   return fmt::format("crashed with SIG{} ({})", name, text);
 }
 
-bool ChildProcess::was_killed() const {
-  siginfo_t end{};
-  look_for_end(process_, end);
-  return end.si_code == CLD_KILLED && end.si_status == SIGKILL;
-}
-
 }  // namespace deltatape::harness::plugin

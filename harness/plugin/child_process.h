@@ -41,8 +41,6 @@ class ChildProcess {
   [[nodiscard]] bool runs() const;
   /// How it ended: `crashed with SIGSEGV (segmentation fault)`, `ended with exit code 3`.
   [[nodiscard]] std::string ending() const;
-  /// Whether a signal that nobody in the child raised ended it, such as that of a parent thread that is gone.
-  [[nodiscard]] bool was_killed() const;
 
  private:
   /// Waits for its end, for a socket that is closed may just mean that it is ending.

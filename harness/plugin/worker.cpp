@@ -1,14 +1,17 @@
 // The child: loads the plugin and serves calls.
 #include <fcntl.h>
-#include <signal.h>  // NOLINT(modernize-deprecated-headers): <csignal> does not promise sigaction
-#include <sys/prctl.h>
+#include <poll.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): <csignal> does not promise kill
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <optional>
+#include <thread>
 
 #include "core/error.h"
 #include "harness/plugin/device_memory.h"
@@ -22,14 +25,24 @@ namespace {
 
 using namespace plugin;
 
-/// A crash ends this process at once, leaves no file behind, and no process stays when the parent is gone.
+/// Ends this process and all that it has started when the parent is gone, whatever the plugin is doing.
+/// (PR_SET_PDEATHSIG would do so already when the parent's thread is gone, and for this process alone.)
+void watch_parent() {
+  pollfd parent{.fd = kControlDescriptor, .events = 0, .revents = 0};
+  while (::poll(&parent, 1, -1) < 0 && errno == EINTR) {
+  }
+  if ((parent.revents & POLLHUP) != 0) {
+    ::kill(0, SIGKILL);
+  }
+}
+
+/// A crash ends this process at once and leaves no file behind.
 void prepare_process() {
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) {
     ::signal(signal, SIG_DFL);  // sanitizers have their own handlers
   }
   const rlimit no_core{.rlim_cur = 0, .rlim_max = 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (const int descriptor : {kControlDescriptor, kMemoryDescriptor}) {
     ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);  // not for programs that the plugin starts
   }
@@ -101,7 +114,7 @@ class Worker {
     }
     std::array<deltatape_tensor, kMostTensors> tensors{};
     deltatape_kda_call call = message.call;
-    const auto count = static_cast<size_t>(call.input_count + call.result_count);
+    const size_t count = static_cast<size_t>(call.input_count) + static_cast<size_t>(call.result_count);
     for (size_t i = 0; i < count; ++i) {
       const Place& place = message.places[i];
       tensors[i] = {.name = place.name.data(),
@@ -139,6 +152,7 @@ int plugin_worker(const std::vector<std::string>& arguments) {
     std::fputs("plugin-worker: this is what `deltatape check --plugin` starts, not a command\n", stderr);
     return 2;
   }
+  std::thread(watch_parent).detach();
   Loaded report;
   const LoadedPlugin loaded = load_plugin(arguments[0], report);
   std::optional<DeviceMemory> device;

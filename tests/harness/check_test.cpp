@@ -4,9 +4,9 @@
 
 #include <cmath>
 
+#include "harness/judge/witnesses.h"
 #include "harness/kda/kda.h"
 #include "harness/shrink.h"
-#include "harness/witnesses.h"
 #include "ops/kda/stages.h"
 #include "ops/ops.h"
 #include "tests/support/errors.h"

@@ -121,6 +121,8 @@ TEST_CASE("npz: an array of one string is a text, other text is refused") {
   CHECK(load_member(npy_bytes("<U2", "(1,)", std::string("x\0\0\0\xac\x20\0\0", 8))).texts.at("a") == "x€");
   const auto error = [](const std::string& content) { return error_of([&] { load_member(content); }); };
   CHECK(contains(error(npy_bytes("|S1", "(2,)", "ab")), "a.npz: 'a.npy' has shape [2] of text, expected one text"));
+  CHECK(contains(error(npy_bytes("|S1", "(4611686018427387904, 4)", "ab")),
+                 "a.npz: 'a.npy': the shape [4611686018427387904, 4] has more elements than memory can hold"));
   CHECK(contains(error(npy_bytes("<U2", "()", "abcd")), "has 4 bytes of data, expected 8"));
   CHECK(contains(error(npy_bytes("<U1", "()", "\xff\xff\xff\x7f")), "expected Unicode"));
   CHECK(contains(error(npy_bytes("<Ux", "()", "abcd")), "'<Ux', expected a length"));

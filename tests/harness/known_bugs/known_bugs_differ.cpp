@@ -186,6 +186,7 @@ std::vector<Array> answer(Run run, const Case& c, std::vector<Array>& inputs) {
     }
   }
   std::vector<deltatape_tensor> wanted;
+  wanted.reserve(results.size());
   for (Array& result : results) {
     wanted.push_back(result.tensor());
   }

@@ -35,12 +35,12 @@ Parts read_parts(const std::filesystem::path& file) {
 }
 
 /// A bar would end the cell, as Markdown reads it.
-std::string cell(std::string text) {
-  for (size_t at = text.find('|'); at != std::string::npos; at = text.find('|', at + 2)) {
-    text.insert(at, "\\");
+std::string cell(const std::string& text) {
+  std::string safe;
+  for (const char c : text) {
+    safe += c == '|' ? "\\|" : std::string(1, c == '\n' ? ' ' : c);
   }
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+  return safe;
 }
 
 std::string code_or_dash(const std::string& text) { return text.empty() ? "-" : fmt::format("`{}`", cell(text)); }
