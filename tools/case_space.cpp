@@ -17,7 +17,7 @@ std::string dtype_restriction(const std::string& list) {
 }  // namespace
 
 std::string restrict_space(harness::Space& space, const std::string& dtypes, const std::string& axes) {
-  const std::string restriction = dtype_restriction(dtypes);
+  std::string restriction = dtype_restriction(dtypes);
   naming("--dtype", [&] { space.restrict(restriction); });
   if (axes.empty()) {
     return restriction;

@@ -190,7 +190,8 @@ def main():
             left_out[str(reason)] += 1
     reasons = ", ".join(f"{number} for {reason}" for reason, number in left_out.items())
     print(f"{count} cases written, {left_out.total()} not supported{': ' if reasons else ''}{reasons}")
-    print(f"now: deltatape cases check {arguments.folder}" + (" --results o,ht" if arguments.impl in FORWARD_ONLY else ""))
+    more = " --results o,ht" if arguments.impl in FORWARD_ONLY else ""
+    print(f"now: deltatape cases check {arguments.folder}{more}")
 
 
 if __name__ == "__main__":

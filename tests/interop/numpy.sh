@@ -20,7 +20,8 @@ rm -rf "$work"
 mkdir -p "$work"
 for format in npy safetensors; do
   cases=$work/$format
-  "$program" cases make --space T=0..70,K=1..20,V=1..20,B=1..2 --count 12 --dtype f32,f64 --format $format --out "$cases"
+  "$program" cases make --space T=0..70,K=1..20,V=1..20,B=1..2 --count 12 --dtype f32,f64 --format "$format" \
+    --out "$cases"
   python3 "$scripts/check_numpy.py" "$cases"
   "$program" cases check "$cases" --json "$work/$format.json" || fail "the numpy kernel does not pass ($format)"
 

@@ -302,7 +302,8 @@ TEST_SUITE("command") {
     with(o, test::read_bytes(place.file("case_0002/do.npy")), {o.string(), "was altered"});
     with(result, cut(result), {result.string()});
     with(result, "", {result.string()});
-    with(result, "\x93NUMPY\1\0\xff\xff{'shape': (999999999999,)}", {result.string()});
+    using namespace std::string_literals;
+    with(result, "\x93NUMPY\1\0\xff\xff{'shape': (999999999999,)}"s, {result.string()});
     with(place.file("case_0002/config.json"), "{", {"case_0002/config.json", "is not JSON"});
     with(place.file("cases.json"), "[]", {"cases.json", "expected an object"});
     with(place.file("cases.json"), cut(place.file("cases.json")), {"cases.json", "is not JSON"});

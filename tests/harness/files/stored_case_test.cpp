@@ -50,9 +50,10 @@ struct Workplace {
 
 void check_same(const harness::NamedTensors& a, const harness::NamedTensors& b) {
   REQUIRE(a.size() == b.size());
-  for (const auto& [name, tensor] : a) {
-    CAPTURE(name);
-    const Tensor other = harness::find(b, name);
+  for (const auto& named : a) {
+    CAPTURE(named.first);
+    const Tensor& tensor = named.second;
+    const Tensor other = harness::find(b, named.first);
     REQUIRE(other.defined());
     CHECK(other.dtype() == tensor.dtype());
     CHECK(other.shape() == tensor.shape());

@@ -36,7 +36,9 @@ TEST_CASE("harness files: tensors and config come back from both formats") {
     const TensorFiles files("test", path, format);
     CHECK(files.config() == "{}");
     CHECK(files.names() == std::vector<std::string>{"borders", "half", "narrow", "nothing", "wide"});
-    for (const auto& [name, tensor] : some_tensors()) {
+    for (const auto& named : some_tensors()) {
+      const std::string& name = named.first;
+      const Tensor& tensor = named.second;
       CAPTURE(files.label(name));
       REQUIRE(files.has(name));
       const Tensor stored = files.load(name);
