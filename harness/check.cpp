@@ -187,7 +187,9 @@ class CaseCheck {
     }
     std::vector<const Judgement*> failed;
     for (const Judgement& judgement : report_.judgements) {
-      if (fails(judgement) && excess(judgement) >= kSameWay * std::min(worst, kMost)) {
+      // An output is never wrong because of a gradient, so a wrong one counts however small its error is.
+      const bool counts = !is_gradient(judgement.tensor) || excess(judgement) >= kSameWay * std::min(worst, kMost);
+      if (fails(judgement) && counts) {
         failed.push_back(&judgement);
       }
     }
@@ -213,6 +215,13 @@ class CaseCheck {
     return std::any_of(list.begin(), list.end(), [&](const Expected& expected) { return expected.name == name; });
   }
 
+  /// `d` and the name of an input, a result or an intermediate.
+  [[nodiscard]] bool is_gradient(const std::string& tensor) const {
+    const std::string of = tensor.substr(1);
+    return tensor.front() == 'd' &&
+           (find(case_.inputs, of).defined() ||
+            std::find(reference_.order.begin(), reference_.order.end(), of) != reference_.order.end());
+  }
   [[nodiscard]] bool fails(const Judgement& judgement) const {
     return judgement.verdict == Verdict::wrong ||
            (options_.accuracy_fails && judgement.verdict == Verdict::less_accurate);
