@@ -217,7 +217,7 @@ class CaseCheck {
 
   /// `d` and the name of an input, a result or an intermediate.
   [[nodiscard]] bool is_gradient(const std::string& tensor) const {
-    const std::string of = tensor.substr(1);
+    const std::string of = tensor.empty() ? tensor : tensor.substr(1);
     return tensor.front() == 'd' &&
            (find(case_.inputs, of).defined() ||
             std::find(reference_.order.begin(), reference_.order.end(), of) != reference_.order.end());
