@@ -10,6 +10,7 @@
 #include "harness/judge/judge.h"
 #include "harness/judge/witnesses.h"
 #include "harness/poison.h"
+#include "harness/report/rows.h"
 #include "harness/shrink.h"
 #include "ops/convert.h"
 
@@ -22,7 +23,8 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 constexpr double kWitnessShare = 0.15;   // of the time
 constexpr double kLeastShrinking = 2.0;  // seconds
-constexpr double kSameWay = 0.1;         // errors of this share of the worst one count as one error's spreading
+constexpr std::string_view kNotRepeatable = "not repeatable";
+constexpr double kSameWay = 0.1;  // errors of this share of the worst one count as one error's spreading
 
 /// How many elements have other bits.
 int64_t different_elements(const Tensor& a, const Tensor& b) {
@@ -167,7 +169,7 @@ class CaseCheck {
         if (different > 0 && judgement.problem.empty()) {
           judgement.verdict = Verdict::wrong;
           judgement.problem =
-              fmt::format("not repeatable: {} of {} elements differ between two runs", different, first.numel());
+              fmt::format("{}: {} of {} elements differ between two runs", kNotRepeatable, different, first.numel());
         }
       }
     }
@@ -181,6 +183,14 @@ class CaseCheck {
         report_.status = CaseReport::Status::failed;
         worst = std::max(worst, excess(judgement));
       }
+    }
+    if (report_.judgements.empty() && report_.status == CaseReport::Status::passed) {
+      report_.status = CaseReport::Status::unsupported;
+      report_.message = "the case asks for none of its results";
+    }
+    if (report_.status == CaseReport::Status::passed) {
+      const Judgement* most = main_judgement(report_);
+      draw_map(most->tensor, results, expectation);
     }
     if (report_.status != CaseReport::Status::failed || worst == 0.0) {
       return;
@@ -202,11 +212,16 @@ class CaseCheck {
     report_.stage = stage == failed.end() ? "" : (*stage)->tensor;
     const auto tensor = std::find_if_not(failed.begin(), failed.end(), intermediate);
     report_.tensor = tensor == failed.end() ? report_.stage : (*tensor)->tensor;
-    const Tensor actual = find(results, report_.tensor);
-    const Expected* expected = expectation.find(report_.tensor);
-    if (actual.defined() && actual.shape() == expected->value.shape()) {
-      layout_.dimensions = reference_.dimensions ? reference_.dimensions(report_.tensor) : std::vector<std::string>();
-      report_.map = error_map(report_.tensor, actual, expected->value, layout_);
+    draw_map(report_.tensor, results, expectation);
+  }
+
+  /// Where this tensor is off.
+  void draw_map(const std::string& tensor, const NamedTensors& results, const Expectation& expectation) {
+    const Tensor actual = find(results, tensor);
+    const Expected* expected = expectation.find(tensor);
+    if (expected != nullptr && actual.defined() && actual.shape() == expected->value.shape()) {
+      layout_.dimensions = reference_.dimensions ? reference_.dimensions(tensor) : std::vector<std::string>();
+      report_.map = error_map(tensor, actual, expected->value, layout_);
     }
   }
 
@@ -274,11 +289,12 @@ class Check {
  private:
   Report finished() {
     if (report_.failure) {
-      if (options_.shrink) {
-        shrink_failure();
-      }
-      if (options_.command) {
-        report_.failure->command = options_.command(report_.failure->smallest.text);
+      const Failure& failure = *report_.failure;
+      const bool by_itself = show_smallest();
+      if (by_itself && options_.command) {
+        report_.failure->command = options_.command(failure.smallest.text);
+      } else if (!by_itself && options_.run_command) {
+        report_.failure->command = options_.run_command(report_.seed, static_cast<int64_t>(1 + index_of_failure_));
       }
     }
     report_.seconds = seconds();
@@ -302,11 +318,12 @@ class Check {
     CaseReport result = check_case(reference_, candidate_, space_, settings, options_);
     if (result.status == CaseReport::Status::failed) {
       if (!report_.failure) {
+        index_of_failure_ = report_.cases.size();
         report_.failure = Failure{.first = result, .smallest = result, .seconds = seconds()};
       }
       ++report_.failure->failing_cases;
     }
-    result.map.reset();  // only the failure that is shown needs one
+    keep_worst_map(result);
     report_.cases.push_back(std::move(result));
     if (report_.witnesses.empty() || witness_seconds_ < kWitnessShare * seconds()) {
       call_witnesses(settings);
@@ -314,6 +331,24 @@ class Check {
     if (options_.progress) {
       options_.progress(share_done(), report_.cases.back().text);
     }
+  }
+
+  /// Of the cases that passed only the worst one keeps its map; of those that failed, the failure that is shown.
+  void keep_worst_map(CaseReport& result) {
+    const bool passed = result.status == CaseReport::Status::passed;
+    if (!passed || !result.map) {
+      result.map.reset();
+      return;
+    }
+    if (mapped_ < report_.cases.size()) {
+      CaseReport& other = report_.cases[mapped_];
+      if (!is_worse(*main_judgement(result), *main_judgement(other))) {
+        result.map.reset();
+        return;
+      }
+      other.map.reset();
+    }
+    mapped_ = report_.cases.size();
   }
 
   void call_witnesses(const Settings& settings) {
@@ -324,13 +359,55 @@ class Check {
     witness_seconds_ += seconds_since(start);
   }
 
-  void shrink_failure() {
+  /// Makes the failing case small and looks whether it fails by itself, too: in a candidate that has forgotten all
+  /// other cases. Returns whether it does.
+  bool show_smallest() {
+    Failure& failure = *report_.failure;
+    shrink_failure(false);
+    if (!candidate_.restart || fails_afresh(failure.smallest.settings)) {
+      return true;
+    }
+    if (!fails_afresh(failure.first.settings)) {
+      const bool restless = failure.first.status == CaseReport::Status::failed && not_repeatable(failure.first);
+      failure.smallest = failure.first;
+      failure.note =
+          restless ? "does not show in every run" : "fails only after other cases: something is left over from them";
+      return restless;
+    }
+    failure.smallest = failure.first;
+    shrink_failure(true);
+    return true;
+  }
+
+  static bool not_repeatable(const CaseReport& c) {
+    return std::any_of(c.judgements.begin(), c.judgements.end(),
+                       [](const Judgement& judgement) { return judgement.problem.starts_with(kNotRepeatable); });
+  }
+
+  [[nodiscard]] bool fails_afresh(const Settings& settings) {
+    constexpr int kAttempts = 3;  // races do not show every time
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      candidate_.restart();
+      if (check_case(reference_, candidate_, space_, settings, options_).status == CaseReport::Status::failed) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  void shrink_failure(bool afresh) {
     Failure& failure = *report_.failure;
     const double limit = std::max(kLeastShrinking, 0.5 * options_.budget);
+    if (!options_.shrink || failure.first.seconds > 0.5 * limit) {
+      return;  // a kernel that hangs would hang again
+    }
     const Clock::time_point start = Clock::now();
     const auto fails = [&](const Settings& settings) {
       if (options_.progress) {
         options_.progress(1.0, "smaller: " + space_.text(settings));
+      }
+      if (afresh) {
+        candidate_.restart();
       }
       CaseReport result = check_case(reference_, candidate_, space_, settings, options_);
       const bool failed = result.status == CaseReport::Status::failed;
@@ -339,7 +416,7 @@ class Check {
       }
       return failed;
     };
-    failure.tried = shrink(space_, failure.first.settings, fails, [&] { return seconds_since(start) < limit; }).tried;
+    failure.tried += shrink(space_, failure.first.settings, fails, [&] { return seconds_since(start) < limit; }).tried;
   }
 
   const Reference& reference_;
@@ -348,6 +425,8 @@ class Check {
   const CheckOptions& options_;
   Clock::time_point start_ = Clock::now();
   double witness_seconds_ = 0.0;
+  size_t index_of_failure_ = 0;
+  size_t mapped_ = std::numeric_limits<size_t>::max();  // which case has a map
   Report report_;
 };
 

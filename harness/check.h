@@ -19,6 +19,8 @@ struct CheckOptions {
   bool accuracy_fails = false;  // a case that is only less accurate fails, too
   /// What a person types to see a case again; gets Space::text.
   std::function<std::string(const std::string& text)> command = {};
+  /// Likewise for the first `count` cases from `seed` on, where a case fails only after others.
+  std::function<std::string(uint64_t seed, int64_t count)> run_command = {};
   /// Called after every case: share of the work done in [0, 1], what it is about.
   std::function<void(double done, const std::string& text)> progress = {};
 };

@@ -67,10 +67,11 @@ int64_t between(Generator& generator, int64_t low, int64_t high) {
   return low + static_cast<int64_t>(generator.next_below(static_cast<uint64_t>(high - low) + 1));
 }
 
-/// Nearer to `low`: itself, half of the way, one less; the boldest first.
+/// Nearer to `low`: itself, a quarter, half, three quarters, seven eighths of the way, one less; the boldest first.
 std::vector<Value> smaller_integers(int64_t low, int64_t value) {
   std::vector<Value> steps;
-  for (const int64_t step : {low, low + (value - low) / 4, low + (value - low) / 2, value - 1}) {
+  const int64_t way = value - low;
+  for (const int64_t step : {low, low + way / 4, low + way / 2, low + way / 4 * 3, low + way / 8 * 7, value - 1}) {
     const bool seen = std::find(steps.begin(), steps.end(), Value(step)) != steps.end();
     if (step < value && step >= low && !seen) {
       steps.emplace_back(step);

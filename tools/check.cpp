@@ -71,20 +71,36 @@ harness::Candidate candidate_of(const CheckArguments& arguments) {
     return harness::kda_candidate(kda_implementation(arguments.impl));
   }
   harness::PluginOptions options;
-  options.timeout = parse_duration("--timeout", arguments.timeout);
+  // No call may outlast what the whole check was given.
+  options.timeout = std::min(parse_duration("--timeout", arguments.timeout),
+                             std::max(1.0, parse_duration("--budget", arguments.budget)));
   options.threads = arguments.threads;
   return harness::plugin_candidate(arguments.plugin, options);
 }
 
-/// The command that runs one case again.
-std::string repeating(const CheckArguments& arguments, const std::string& text) {
-  const std::string kernel =
-      arguments.plugin.empty() ? "--impl " + arguments.impl : "--plugin '" + arguments.plugin + "'";
-  std::string options = fmt::format(" --threads {}", arguments.threads);
-  options += arguments.repeats == 2 ? "" : fmt::format(" --repeats {}", arguments.repeats);
-  options += arguments.plugin.empty() || arguments.timeout == "10s" ? "" : " --timeout " + arguments.timeout;
-  options += arguments.strict ? " --strict" : "";
-  return fmt::format("deltatape check {}{} --case '{}'", kernel, options, text);
+/// `text` as one word for a shell.
+std::string quoted(const std::string& text) {
+  std::string word = "'";
+  for (const char c : text) {
+    word += c == '\'' ? "'\\''" : std::string(1, c);
+  }
+  return word + "'";
+}
+
+/// The command up to the choice of cases.
+std::string same_kernel(const CheckArguments& arguments) {
+  std::string command = "deltatape check ";
+  command += arguments.plugin.empty() ? "--impl " + arguments.impl : "--plugin " + quoted(arguments.plugin);
+  command += fmt::format(" --threads {}", arguments.threads);
+  command += arguments.repeats == 2 ? "" : fmt::format(" --repeats {}", arguments.repeats);
+  command += arguments.plugin.empty() || arguments.timeout == "10s" ? "" : " --timeout " + arguments.timeout;
+  return command + (arguments.strict ? " --strict" : "");
+}
+
+std::string same_cases(const CheckArguments& arguments, uint64_t seed, int64_t count) {
+  const std::string space = arguments.space.empty() ? "" : " --space " + quoted(arguments.space);
+  return fmt::format("{} --seed {} --cases {} --dtype {}{}", same_kernel(arguments), seed, count, arguments.dtype,
+                     space);
 }
 
 int run_check(const CheckArguments& arguments) {
@@ -100,7 +116,8 @@ int run_check(const CheckArguments& arguments) {
   options.shrink = !arguments.no_shrink;
   options.stop = arguments.stop;
   options.accuracy_fails = arguments.strict;
-  options.command = [&](const std::string& text) { return repeating(arguments, text); };
+  options.command = [&](const std::string& text) { return same_kernel(arguments) + " --case " + quoted(text); };
+  options.run_command = [&](uint64_t seed, int64_t count) { return same_cases(arguments, seed, count); };
   restrict_space(space, arguments.dtype, arguments.space);
   std::optional<harness::Settings> fixed;
   if (!arguments.one_case.empty()) {

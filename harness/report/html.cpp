@@ -110,6 +110,7 @@ std::string failure(const Failure& failure) {
                                              code(failure.first.text), failure.tried));
   }
   details += failure_details(smallest);
+  const std::string note = failure.note.empty() ? "" : "<p>" + escaped(failure.note) + "</p>\n";
   const std::string command =
       failure.command.empty() ? ""
                               : "<p class=\"sub\">To see it again:</p>\n<pre>" + escaped(failure.command) + "</pre>\n";
@@ -117,7 +118,7 @@ std::string failure(const Failure& failure) {
       "<section class=\"failure\">\n<h2>First failure</h2>\n<p class=\"sub\">after {}; {} {} failed in all</p>\n"
       "<dl class=\"details\">{}</dl>\n{}</section>\n",
       duration(failure.seconds), failure.failing_cases, failure.failing_cases == 1 ? "case" : "cases", details,
-      command);
+      note + command);
 }
 
 // Map and profile of one case, side by side.

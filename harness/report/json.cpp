@@ -37,6 +37,7 @@ Json failure_entry(const Failure& failure) {
           {"problem", text_or_null(judgement == nullptr ? "" : judgement->problem)},
           {"message", text_or_null(smallest.message)},
           {"command", text_or_null(failure.command)},
+          {"note", text_or_null(failure.note)},
           {"tried", failure.tried},
           {"failing_cases", failure.failing_cases},
           {"seconds", failure.seconds}};

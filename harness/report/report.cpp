@@ -34,8 +34,9 @@ std::string Report::summary() const {
   const auto total = static_cast<int64_t>(cases.size());
   const auto disagree =
       std::count_if(witnesses.begin(), witnesses.end(), [](const WitnessReport& witness) { return !witness.ok; });
-  std::string line = fmt::format("{}: {} {}, {} failed, {} not supported", passed() ? "passed" : "failed", total,
-                                 total == 1 ? "case" : "cases", failed, unsupported);
+  const int64_t fine = total - failed - unsupported;
+  std::string line = fmt::format("{}: {} {} passed, {} failed, {} not supported", passed() ? "passed" : "failed", fine,
+                                 fine == 1 ? "case" : "cases", failed, unsupported);
   if (disagree > 0) {
     line += fmt::format(", {} of {} checks of the reference by its witnesses failed", disagree, witnesses.size());
   }

@@ -78,6 +78,7 @@ struct Failure {
   CaseReport smallest;        // after shrinking
   int64_t tried = 0;          // how many simpler cases were run
   std::string command = {};   // reproduces the smallest
+  std::string note = {};      // where the smallest does not fail by itself, or not every time
   int64_t failing_cases = 0;  // of all that ran
   double seconds = 0.0;       // from the start of the check to the end of the first failing case
 };
@@ -95,7 +96,7 @@ struct Report {
   /// Whether at least one case ran, none failed, and the witnesses agree.
   [[nodiscard]] bool passed() const;
   [[nodiscard]] int64_t count(CaseReport::Status status) const;
-  /// `passed: 41 cases, 0 failed, 3 not supported` in one line.
+  /// `passed: 41 cases passed, 0 failed, 3 not supported` in one line.
   [[nodiscard]] std::string summary() const;
 };
 

@@ -96,6 +96,7 @@ std::string failure_block(const Failure& failure) {
                   {"where", where},
                   {"error", numbers},
                   {"problem", problem},
+                  {"note", failure.note},
                   {"repeat", failure.command}});
 }
 

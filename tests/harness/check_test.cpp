@@ -269,6 +269,75 @@ TEST_CASE("harness: results that change from run to run, exceptions and changed 
   CHECK(written.failure->smallest.message == "it wrote to its input k");
 }
 
+TEST_CASE("harness: a case that asks for none of a candidate's results is not judged, and nobody passes by that") {
+  Candidate candidate = harness::kda_candidate(kda::Implementation::fused_chunk);
+  const auto run = candidate.run;
+  candidate.results = {"dA_log"};
+  candidate.run = [run](const Case& c) {
+    Answer answer = run(c);
+    std::erase_if(answer.results, [](const auto& result) { return result.first != "dA_log"; });
+    return answer;
+  };
+  Space without = small_kda();
+  without.restrict("gate=none");
+  const Report nothing = harness::check_operator(harness::kda_reference(), candidate, without, few(5));
+  CHECK(nothing.count(CaseReport::Status::unsupported) == 5);
+  CHECK(!nothing.passed());
+  Space with = small_kda();
+  with.restrict("gate=standard,loss=o");
+  CHECK(harness::check_operator(harness::kda_reference(), candidate, with, few(5)).passed());
+}
+
+TEST_CASE("harness: what fails only after other cases is said to, and is asked for again with them") {
+  // A workspace that grows and is not cleared: wrong whenever an earlier case was longer.
+  int64_t longest = 0;
+  Candidate stale = spoiled("o", [&](const Tensor& x, const Settings& settings) {
+    const bool dirty = settings.integer("T") < longest;
+    longest = std::max(longest, settings.integer("T"));
+    return dirty ? add(x, 1.0) : x;
+  });
+  stale.restart = [&] { longest = 0; };
+  CheckOptions options = few(12);
+  options.command = [](const std::string& text) { return "one " + text; };
+  options.run_command = [](uint64_t seed, int64_t count) { return fmt::format("from {}, {} cases", seed, count); };
+  const Report report = harness::check_operator(harness::kda_reference(), stale, small_kda(), options);
+  REQUIRE(report.failure.has_value());
+  CHECK(report.failure->note == "fails only after other cases: something is left over from them");
+  CHECK(report.failure->smallest.text == report.failure->first.text);
+  CHECK(report.failure->command.starts_with("from 0, "));
+  // A bug of its own beside it is made small with a restart before every case.
+  Candidate both = stale;
+  both.run = [run = stale.run](const Case& c) {
+    Answer answer = run(c);
+    if (c.settings.integer("T") > 20) {
+      answer.results[0].second = add(answer.results[0].second, 1.0);
+    }
+    return answer;
+  };
+  longest = 0;
+  Space long_ones = small_kda();
+  long_ones.restrict("T=25..40");
+  const Report mixed = harness::check_operator(harness::kda_reference(), both, long_ones, options);
+  REQUIRE(mixed.failure.has_value());
+  CHECK(mixed.failure->note.empty());
+  CHECK(mixed.failure->smallest.settings.integer("T") == 21);
+  CHECK(mixed.failure->command == "one " + mixed.failure->smallest.text);
+}
+
+TEST_CASE("harness: a wrong output is named even where a gradient is further off") {
+  const Candidate worse = spoiled("dq", [](const Tensor& x, const Settings&) { return mul(x, 1e6); });
+  const Candidate candidate{.name = "both", .run = [&](const Case& c) {
+                              Answer answer = worse.run(c);
+                              answer.results[0].second = mul(answer.results[0].second, 1.001);
+                              return answer;
+                            }};
+  Space space = small_kda();
+  space.restrict("T=5..40,loss=o,dtype=f64,beta=one,h0=yes");
+  const Report report = harness::check_operator(harness::kda_reference(), candidate, space, few(3));
+  REQUIRE(report.failure.has_value());
+  CHECK(report.failure->first.tensor == "o");
+}
+
 TEST_CASE("harness: reading beyond an input shows") {
   const Candidate candidate = spoiled("o", [](const Tensor& x, const Settings&) { return x; });
   const Candidate reading{.name = "reads behind v", .run = [&](const Case& c) {

@@ -101,7 +101,8 @@ TEST_CASE("harness: simpler settings differ by one step, the boldest first, and 
     }
     return result;
   };
-  CHECK(texts("T=40") == std::vector<std::string>{"seed=0", "seed=0,T=10", "seed=0,T=20", "seed=0,T=39"});
+  CHECK(texts("T=40") ==
+        std::vector<std::string>{"seed=0", "seed=0,T=10", "seed=0,T=20", "seed=0,T=30", "seed=0,T=35", "seed=0,T=39"});
   CHECK(texts("gate=standard,norm=yes") == std::vector<std::string>{"seed=0", "seed=0,gate=standard"});
   CHECK(texts("").empty());
   CHECK(space.draw(1) == space.draw(1));

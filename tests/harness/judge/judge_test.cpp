@@ -53,9 +53,11 @@ TEST_CASE("harness: noise of sums that cancel, and numbers that a dtype cannot t
   const auto verdict = [&](double x, DType dtype) {
     return harness::judge(zero, vector_of({x, 0.0}, dtype), dtype, {}).verdict;
   };
-  CHECK(verdict(5e-6, DType::f32) == Verdict::fine);
-  CHECK(verdict(5e-5, DType::f32) == Verdict::wrong);
-  CHECK(verdict(5e-6, DType::f64) == Verdict::wrong);
+  CHECK(verdict(1e-6, DType::f32) == Verdict::fine);
+  CHECK(verdict(2e-6, DType::f32) == Verdict::wrong);
+  CHECK(verdict(1e-6, DType::f64) == Verdict::wrong);
+  CHECK(verdict(4e-3, DType::bf16) == Verdict::fine);
+  CHECK(verdict(1e-2, DType::bf16) == Verdict::wrong);
   zero.scale = 0.0;
   CHECK(verdict(1e-30, DType::f32) == Verdict::wrong);
   CHECK(verdict(1e-40, DType::f32) == Verdict::fine);

@@ -138,22 +138,22 @@ TEST_SUITE("harness") {
   TEST_CASE("Report: passed, counts and the summary") {
     Report report = named_report();
     CHECK_FALSE(report.passed());
-    CHECK(report.summary() == "failed: 0 cases, 0 failed, 0 not supported, so nothing was judged");
+    CHECK(report.summary() == "failed: 0 cases passed, 0 failed, 0 not supported, so nothing was judged");
     report.cases = {a_case("a", Status::unsupported)};
     CHECK_FALSE(report.passed());
-    CHECK(report.summary() == "failed: 1 case, 0 failed, 1 not supported, so nothing was judged");
+    CHECK(report.summary() == "failed: 0 cases passed, 0 failed, 1 not supported, so nothing was judged");
     report.cases.push_back(a_case("b", Status::passed));
     CHECK(report.passed());
     CHECK(report.count(Status::passed) == 1);
-    CHECK(report.summary() == "passed: 2 cases, 0 failed, 1 not supported");
+    CHECK(report.summary() == "passed: 1 case passed, 0 failed, 1 not supported");
     report.witnesses = {{"chunk form", "b", "o", 1e-12, 1e-9, true}, {"chunk form", "b", "dq", 1.0, 1e-9, false}};
     CHECK_FALSE(report.passed());
     CHECK(report.summary() ==
-          "failed: 2 cases, 0 failed, 1 not supported, 1 of 2 checks of the reference by its witnesses failed");
+          "failed: 1 case passed, 0 failed, 1 not supported, 1 of 2 checks of the reference by its witnesses failed");
     report.witnesses.clear();
     report.cases.push_back(a_case("c", Status::failed));
     CHECK_FALSE(report.passed());
-    CHECK(report.summary() == "failed: 3 cases, 1 failed, 1 not supported");
+    CHECK(report.summary() == "failed: 1 case passed, 1 failed, 1 not supported");
   }
 
   TEST_CASE("Verdict: words") {
