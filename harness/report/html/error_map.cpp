@@ -133,14 +133,15 @@ std::string error_map_plot(const CaseReport& c) {
   }
   const bool limit_known = judgement != nullptr && judgement->fine_limit > 0.0 && std::isfinite(judgement->fine_limit);
   const Colours colours(limit_known ? judgement->fine_limit : 0.0, largest > 0.0 ? largest : 1.0);
+  const bool over_time = judgement == nullptr || !judgement->measure.by_time.empty();
   Cells cells(map);
   const double width = std::min(kWidth - kLeft - 12.0, kLargestCell * static_cast<double>(cells.columns));
   const double height = std::min(240.0, kLargestCell * static_cast<double>(cells.rows));
   const double bottom = kTop + height;
 
-  Drawing drawing(
-      kWidth, bottom + 84.0,
-      fmt::format("Error of {} by time and channel, {} times and {} channels", map.tensor, map.times, map.channels));
+  Drawing drawing(kWidth, bottom + 84.0,
+                  fmt::format("Error of {} by {} and channel, {} of them and {} channels", map.tensor,
+                              over_time ? "time" : "row", map.times, map.channels));
   drawing.add(fmt::format(R"svg(<g class="cells" transform="translate({} {}) scale({:.5g} {:.5g})">{}</g>)svg",
                           coordinate(kLeft), coordinate(kTop), width / static_cast<double>(cells.columns),
                           height / static_cast<double>(cells.rows), cell_paths(cells, colours)));
@@ -157,7 +158,8 @@ std::string error_map_plot(const CaseReport& c) {
   }
   // In the middle where there is room for them.
   const bool wide = width > 160.0;
-  drawing.text(wide ? kLeft + width / 2.0 : kLeft, bottom + 34.0, "time within the sequence",
+  drawing.text(wide ? kLeft + width / 2.0 : kLeft, bottom + 34.0,
+               over_time ? "time within the sequence" : "row (all dimensions but the last)",
                wide ? "label middle" : "label");
   drawing.text(14.0, kTop + std::max(height / 2.0, 16.0), "channel", "label middle", -90.0);
 

@@ -47,23 +47,33 @@ std::vector<Line> lines_of(const CaseReport& c, bool by_row) {
   return lines;
 }
 
-std::string css_of(size_t i) { return i < kColours ? fmt::format("series s{}", i) : "series other"; }
+// Red, the first colour, is for what is not fine.
+std::string css_of(const std::vector<Line>& lines, size_t i) {
+  const size_t colour = i + (lines.front().judgement->verdict == Verdict::fine ? 1 : 0);
+  return colour < kColours ? fmt::format("series s{}", colour) : "series other";
+}
+
+// How many lines have a colour of their own.
+size_t coloured(const std::vector<Line>& lines) {
+  return std::min(lines.size(), kColours - (lines.front().judgement->verdict == Verdict::fine ? 1 : 0));
+}
 
 std::string legend(const std::vector<Line>& lines) {
   std::string items;
-  for (size_t i = 0; i < lines.size() && i < kColours; ++i) {
+  const size_t count = coloured(lines);
+  for (size_t i = 0; i < count; ++i) {
     items +=
         fmt::format(R"(<li><svg width="18" height="10" aria-hidden="true"><path class="{}" d="M1 5h16"/></svg>{}</li>)",
-                    css_of(i), escaped(lines[i].judgement->tensor));
+                    css_of(lines, i), escaped(lines[i].judgement->tensor));
   }
-  if (lines.size() > kColours) {
+  if (lines.size() > count) {
     std::string others;
-    for (size_t i = kColours; i < lines.size(); ++i) {
+    for (size_t i = count; i < lines.size(); ++i) {
       others += (others.empty() ? "" : ", ") + lines[i].judgement->tensor;
     }
     items +=
         fmt::format(R"(<li><svg width="18" height="10" aria-hidden="true"><path class="{}" d="M1 5h16"/></svg>{}</li>)",
-                    css_of(kColours), escaped(others));
+                    css_of(lines, kColours), escaped(others));
   }
   return "<ul class=\"legend\">" + items + "</ul>";
 }
@@ -116,7 +126,7 @@ std::string profile_plot(const CaseReport& c) {
     }
     const bool dot = lines[k].values.size() == 1;
     data += dot ? "h0.1" : "";  // a dot, by its round ends
-    drawing.path(data, css_of(k) + (dot ? " dot" : ""), lines[k].judgement->tensor);
+    drawing.path(data, css_of(lines, k) + (dot ? " dot" : ""), lines[k].judgement->tensor);
   }
   return drawing.finish("plot") + legend(lines);
 }

@@ -361,7 +361,7 @@ TEST_SUITE("harness") {
     CHECK(page.rfind("<!DOCTYPE html>", 0) == 0);
     for (const char* part :
          {"<header class=\"banner failed\">", "<h2>First failure</h2>", "first stage to differ", "chunk 1",
-          "fine limit", "dg by time and channel", "position in the chunk", "dtype bf16",
+          "fine limit", "dg by place", "time within the sequence", "position in the chunk", "dtype bf16",
           "<h2>Passed and failed over the option space", "All failing cases have <code>gate=standard</code>",
           "<b>dA_log</b>", "<b>central differences</b>", "<summary>All cases</summary>",
           "check --plugin ./libmine.so --case &#39;seed=9,T=65,gate=standard&#39;"}) {
@@ -375,6 +375,22 @@ TEST_SUITE("harness") {
     }
     CHECK_FALSE(contains(page, "nan"));
     CHECK(contains(harness::to_html(test::synthetic_report(60, false)), "<header class=\"banner passed\">"));
+  }
+
+  TEST_CASE("to_html: a tensor without times is shown by row, and red is for what is not fine") {
+    Report report = named_report();
+    CaseReport c = a_case("seed=1", Status::failed,
+                          {test::judgement("dh0", Verdict::wrong, 0.5), test::judgement("o", Verdict::fine, 1e-7)});
+    c.tensor = "dh0";
+    c.map = harness::ErrorMap{"dh0", 2, 3, {0.5, 0.0, 0.1, 0.2, 0.0, 0.0}};
+    c.judgements[1].measure.by_time = {1e-7, 2e-7};
+    report.cases = {c};
+    report.failure = harness::Failure{c, c, 0, "", 1, 0.1};
+    const std::string page = harness::to_html(report);
+    CHECK(contains(page, "row (all dimensions but the last)"));
+    CHECK(contains(page, "Error of dh0 by row and channel, 2 of them and 3 channels"));
+    CHECK(contains(page, "class=\"series s1\""));
+    CHECK_FALSE(contains(page, "class=\"series s0\""));
   }
 
   TEST_CASE("to_html: names and messages cannot leave their place") {
