@@ -78,9 +78,9 @@ struct Failure {
   CaseReport smallest;        // after shrinking
   int64_t tried = 0;          // how many simpler cases were run
   std::string command = {};   // reproduces the smallest
-  std::string note = {};      // where the smallest does not fail by itself, or not every time
   int64_t failing_cases = 0;  // of all that ran
   double seconds = 0.0;       // from the start of the check to the end of the first failing case
+  std::string note = {};      // where the smallest does not fail by itself, or not every time
 };
 
 struct Report {
