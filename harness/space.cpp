@@ -200,33 +200,62 @@ void Space::restrict(const std::string& text) {
   restrictions_ = std::move(restrictions);
 }
 
+const Space::Restriction* Space::restriction_of(const Axis& axis) const {
+  const auto found = std::find_if(restrictions_.begin(), restrictions_.end(),
+                                  [&](const Restriction& restriction) { return restriction.axis == axis.name; });
+  return found == restrictions_.end() ? nullptr : &*found;
+}
+
 Value Space::draw_axis(const Axis& axis, Generator& generator, const Settings& so_far) const {
   const Value drawn = axis.draw(generator, so_far);
-  for (const Restriction& restriction : restrictions_) {
-    if (restriction.axis != axis.name) {
-      continue;
-    }
-    if (!restriction.values.empty()) {
-      return restriction.values[generator.next_below(restriction.values.size())];
-    }
-    const int64_t number = std::get<int64_t>(drawn);
-    const bool inside = number >= restriction.low && number <= restriction.high;
-    return inside ? drawn : Value(between(generator, restriction.low, restriction.high));
+  const Restriction* restriction = restriction_of(axis);
+  if (restriction == nullptr) {
+    return drawn;
   }
-  return drawn;
+  if (!restriction->values.empty()) {
+    return restriction->values[generator.next_below(restriction->values.size())];
+  }
+  const int64_t number = std::get<int64_t>(drawn);
+  const bool inside = number >= restriction->low && number <= restriction->high;
+  return inside ? drawn : Value(between(generator, restriction->low, restriction->high));
+}
+
+bool Space::is_allowed(const Settings& settings) const {
+  return std::all_of(axes_.begin(), axes_.end(), [&](const Axis& axis) {
+    const Restriction* restriction = restriction_of(axis);
+    if (restriction == nullptr) {
+      return true;
+    }
+    const Value& value = settings.at(axis.name);
+    if (!restriction->values.empty()) {
+      return std::find(restriction->values.begin(), restriction->values.end(), value) != restriction->values.end();
+    }
+    const int64_t number = std::get<int64_t>(value);
+    return number >= restriction->low && number <= restriction->high;
+  });
 }
 
 Settings Space::draw(uint64_t seed) const {
-  Settings settings;
-  settings.set("seed", static_cast<int64_t>(seed));
+  constexpr int kAttempts = 1000;  // mending may lead outside of what was asked for
   Generator generator(seed ^ kSettingsStream);
-  for (const Axis& axis : axes_) {
-    settings.set(axis.name, draw_axis(axis, generator, settings));
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    Settings settings;
+    settings.set("seed", static_cast<int64_t>(seed));
+    for (const Axis& axis : axes_) {
+      settings.set(axis.name, draw_axis(axis, generator, settings));
+    }
+    if (repair_) {
+      repair_(settings);
+    }
+    if (is_allowed(settings)) {
+      return settings;
+    }
   }
-  if (repair_) {
-    repair_(settings);
+  std::string names;
+  for (const Restriction& restriction : restrictions_) {
+    names += (names.empty() ? "" : ", ") + restriction.axis;
   }
-  return settings;
+  fail("Space::draw", "no case has what was asked for of {} all at once", names);
 }
 
 Settings Space::parse(const std::string& text) const {
@@ -266,19 +295,29 @@ std::string Space::text(const Settings& settings) const {
   return shown.text();
 }
 
+std::vector<Value> Space::simpler_values(const Axis& axis, const Value& value) const {
+  const Restriction* restriction = restriction_of(axis);
+  if (restriction != nullptr && restriction->values.empty()) {
+    return smaller_integers(restriction->low, std::get<int64_t>(value));
+  }
+  if (restriction != nullptr) {
+    return earlier(restriction->values, value);
+  }
+  return axis.simpler ? axis.simpler(value) : std::vector<Value>();
+}
+
 std::vector<Settings> Space::simpler(const Settings& settings) const {
   std::vector<Settings> result;
   for (const Axis& axis : axes_) {
-    if (!axis.simpler) {
-      continue;
-    }
-    for (const Value& value : axis.simpler(settings.at(axis.name))) {
+    for (const Value& value : simpler_values(axis, settings.at(axis.name))) {
       Settings step = settings;
       step.set(axis.name, value);
       if (repair_) {
         repair_(step);
       }
-      if (step != settings && std::find(result.begin(), result.end(), step) == result.end()) {
+      // What is outside already, as a case by its text may be, is not held to the restrictions.
+      const bool allowed = is_allowed(step) || !is_allowed(settings);
+      if (allowed && step != settings && std::find(result.begin(), result.end(), step) == result.end()) {
         result.push_back(std::move(step));
       }
     }

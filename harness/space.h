@@ -42,13 +42,13 @@ class Space {
 
   /// Lets axes take these values only: `T=1..130,K=8|16|100,gate=standard`. Throws Error that names the axis.
   void restrict(const std::string& text);
-  /// The case of this seed.
+  /// The case of this seed. Throws Error when what the axes were restricted to does not go together.
   [[nodiscard]] Settings draw(uint64_t seed) const;
   /// `seed=7,T=3`: axes that are not named take their simplest value. Throws Error that names what is wrong.
   [[nodiscard]] Settings parse(const std::string& text) const;
   /// The settings that differ from the simplest ones, for parse.
   [[nodiscard]] std::string text(const Settings& settings) const;
-  /// Settings that are simpler by one step, the boldest first; never `settings` itself.
+  /// Settings that are simpler by one step, the boldest first, as far as restrictions allow; never `settings` itself.
   [[nodiscard]] std::vector<Settings> simpler(const Settings& settings) const;
   /// The tensors.
   [[nodiscard]] Case make(const Settings& settings) const;
@@ -62,6 +62,9 @@ class Space {
     int64_t low = 0;
     int64_t high = 0;
   };
+  [[nodiscard]] const Restriction* restriction_of(const Axis& axis) const;
+  [[nodiscard]] bool is_allowed(const Settings& settings) const;
+  [[nodiscard]] std::vector<Value> simpler_values(const Axis& axis, const Value& value) const;
   [[nodiscard]] Value draw_axis(const Axis& axis, Generator& generator, const Settings& so_far) const;
 
   std::vector<Axis> axes_;

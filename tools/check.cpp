@@ -158,7 +158,7 @@ void add_check(CLI::App& program, Action& action) {
       ->check(integer_from(0))
       ->capture_default_str();
   app.add_option("--seed", arguments->seed, "Of the first case; the next has the next one")
-      ->check(integer_from(0))
+      ->check(integer_in(0, int64_t{1} << 62))
       ->capture_default_str();
   app.add_option("--dtype", arguments->dtype, "f64, f32, bf16, f16 with commas, or all")
       ->type_name("LIST")

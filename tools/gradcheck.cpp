@@ -48,7 +48,7 @@ std::array<int64_t, 6> parse_shape(const std::string& text) {
 // The harness' space, as far as the options leave it: small shapes, f64, what central differences can resolve.
 harness::Space parse_space(const GradcheckArguments& arguments) {
   harness::Space space = harness::kda_space();
-  space.restrict("dtype=f64,T=1..40,B=1..2,H=1..2,group=1..2,K=1..9,V=1..9,norms=unit,loss=both");
+  space.restrict("dtype=f64,T=1..40,B=1..2,H=1..2,group=1..2,K=1..9,V=1..9,norms=unit,loss=o|both");
   if (arguments.varlen) {
     space.restrict("packing=cu_seqlens");
   }

@@ -63,6 +63,19 @@ double unit_roundoff(DType dtype) {
   }
 }
 
+double largest_number(DType dtype) {
+  switch (dtype) {
+    case DType::f16:
+      return 65504.0;
+    case DType::bf16:
+      return 0x1.FEp127;
+    case DType::f32:
+      return std::numeric_limits<float>::max();
+    default:
+      return std::numeric_limits<double>::max();
+  }
+}
+
 double absolute_distance(const Tensor& x, const Tensor& reference) {
   if (!x.defined() || !(x.shape() == reference.shape())) {
     return std::numeric_limits<double>::infinity();
@@ -116,7 +129,7 @@ Expectation::Expectation(const Reference& reference, const Case& c) {
     check_finite(reference, c, name, value);
     const Tensor input = name.front() == 'd' ? harness::find(wide.inputs, name.substr(1)) : Tensor();
     const double scale = input.defined() ? loss / std::max(1.0, largest(input)) : 0.0;
-    results_.push_back({.name = name, .value = value, .scale = scale});
+    results_.push_back({.name = name, .value = value, .largest = largest(value), .scale = scale});
   }
   const Case near = nudged(c, nudge_seed(c));
   const Function& quick = reference.other ? reference.other : reference.forward;

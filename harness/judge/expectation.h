@@ -13,12 +13,15 @@ struct Expected {
   Tensor value;              // f64
   double composed = 0.0;     // error of the composed path in the case's dtype; 0 where there is none
   double conditioned = 0.0;  // change when every input moves by up to a unit roundoff of the case's dtype
+  double largest = 0.0;      // element of `value`, in size
   double scale = 0.0;        // size of the terms that the value is a sum of, where it can be told; errors of a few unit
                              // roundoffs of it are noise of sums that cancel
 };
 
 /// The numbers 2^-53, 2^-24, 2^-11, 2^-8 of f64, f32, f16, bf16.
 double unit_roundoff(DType dtype);
+/// The largest finite number of a floating-point dtype.
+double largest_number(DType dtype);
 
 /// Everything that a case's results are held against.
 class Expectation {

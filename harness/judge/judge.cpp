@@ -12,8 +12,11 @@ constexpr double kFine = 8.0;  // times the error that is expected: another orde
 constexpr double kFineIn16Bits = 2.0;
 constexpr double kWrong = 300.0;          // likewise: no rounding any more, whatever the order of sums
 constexpr double kCertainlyWrong = 0.03;  // of the largest element, unless the case itself is that uncertain
-constexpr double kNoise = 2.0;            // unit roundoffs of the terms of a sum that cancels
+constexpr double kNoise = 16.0;           // unit roundoffs of the terms of a sum that cancels
 constexpr double kNoiseIn16Bits = 0.125;  // there only operands are rounded, and terms are summed in f32
+
+/// What TF32 does to the operands of products is 2^13 times what f32 does: less accurate, and no wrong formula.
+constexpr double kTf32 = 0x1p13;
 
 /// Numbers that a dtype cannot tell from 0, or that a processor may flush to it.
 double vanishing(DType dtype) {
@@ -37,7 +40,8 @@ Judgement judge(const Expected& expected, const Tensor& x, DType dtype, const La
   result.composed = expected.composed;
   const bool short_dtype = u > 0x1p-20;
   result.fine_limit = (short_dtype ? kFineIn16Bits : kFine) * base;
-  result.wrong_limit = std::max(2.0 * result.fine_limit, std::min(kWrong * base, kCertainlyWrong));
+  const double far = std::max(kWrong * base, dtype == DType::f32 ? kTf32 * expected.conditioned : 0.0);
+  result.wrong_limit = std::max(2.0 * result.fine_limit, std::min(far, kCertainlyWrong));
   result.verdict = Verdict::wrong;
   if (!x.defined() || !(x.shape() == expected.value.shape())) {
     result.measure.error = kInfinity;

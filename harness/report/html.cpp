@@ -130,8 +130,7 @@ std::string place_plots(const CaseReport& c, std::string_view heading) {
   }
   std::string out = fmt::format("<h3>{}</h3>\n<p class=\"sub\">{}</p>\n<div class=\"pair\">", heading, code(c.text));
   if (!map.empty()) {
-    out +=
-        fmt::format("<figure><figcaption>{} by place</figcaption>{}</figure>", escaped(c.map->tensor), map);
+    out += fmt::format("<figure><figcaption>{} by place</figcaption>{}</figure>", escaped(c.map->tensor), map);
   }
   if (!profile.empty()) {
     out += "<figure><figcaption>all tensors</figcaption>" + profile + "</figure>";

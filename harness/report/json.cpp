@@ -73,6 +73,7 @@ void add_rows(Json& rows, const CaseReport& c) {
                     {"composed", judgement.composed},
                     {"fine_limit", judgement.fine_limit},
                     {"wrong_limit", judgement.wrong_limit},
+                    {"noise", is_noise(judgement)},
                     {"worst", text_or_null(measure.worst)},
                     {"problem", text_or_null(judgement.problem)},
                     {"message", text_or_null(c.message)}});

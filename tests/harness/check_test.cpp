@@ -127,50 +127,73 @@ TEST_CASE("harness: forward only, and single gradients, are judged for what they
   CHECK(harness::check_operator(softmax_reference(), candidate, softmax_space(), few(3)).passed());
 }
 
-TEST_CASE("harness: a backward stage alone, dAqk and dAkk to dq, dk, dbeta and dg") {
-  // The reference differentiates both matrices of a chunk; the candidate is the hand-written adjoint.
+/// The rows and columns of one chunk of T tokens out of [1,T,1,64], and back.
+Tensor matrix_of(const Tensor& x) { return slice(squeeze(squeeze(x, 2), 0), 1, {0, x.size(1)}); }
+Tensor columns_of(const Tensor& matrix) {
+  const int64_t T = matrix.size(0);
+  const Tensor padded = cat({matrix, zeros({T, 64 - T}, matrix.options())}, 1);
+  return reshape(padded, {1, T, 1, 64});
+}
+
+/// Cases of one chunk: q, k, g, beta, and gradients of both its matrices.
+Space stage_space() {
+  Space space;
+  space.integer("T", "tokens", 1, 64, {16, 17, 63, 64}).make([](const Settings& settings) {
+    const int64_t T = settings.integer("T");
+    const Space all = harness::kda_space();
+    const Case whole = all.make(all.parse(fmt::format("seed={},dtype=f64,K=5,V=3,T={}", settings.integer("seed"), T)));
+    Case c{.settings = settings, .dtype = DType::f64};
+    for (const char* name : {"q", "k", "g", "beta"}) {
+      c.inputs.emplace_back(name, harness::find(whole.inputs, name));
+    }
+    Generator generator(7);
+    const TensorOptions f64{DType::f64, Device::cpu()};
+    c.upstream = {{"Aqk", columns_of(randn({T, T}, generator, f64))},
+                  {"Akk", columns_of(randn({T, T}, generator, f64))}};
+    return c;
+  });
+  return space;
+}
+
+TEST_CASE("harness: a backward stage alone, dAqk and dAkk to dq, dk, dg and dbeta") {
   const auto inputs_of = [](const NamedTensors& in) {
     return kda::stages::IntraInputs{.q = harness::find(in, "q"),
                                     .k = harness::find(in, "k"),
                                     .g = harness::find(in, "g"),
                                     .beta = harness::find(in, "beta")};
   };
+  // The reference differentiates both matrices of a chunk, Akk = (I + M)^-1 among them; the candidate is the
+  // hand-written adjoint, from the gradient of M.
   const Reference reference{.name = "stages::intra", .forward = [&](const Settings&, const NamedTensors& in) {
-                              return NamedTensors{{"Aqk", kda::stages::intra(inputs_of(in)).Aqk}};
+                              const kda::stages::Intra intra = kda::stages::intra(inputs_of(in));
+                              return NamedTensors{{"Aqk", intra.Aqk}, {"Akk", intra.Akk}};
                             }};
-  Space space;
-  space.integer("T", "tokens", 1, 70, {64, 65}).make([](const Settings& settings) {
-    const Space all = harness::kda_space();
-    const std::string size =
-        fmt::format("seed={},dtype=f64,K=5,V=3,T={}", settings.integer("seed"), settings.integer("T"));
-    const Case whole = all.make(all.parse(size));
-    Case c{.settings = settings, .dtype = DType::f64};
-    for (const char* name : {"q", "k", "g", "beta"}) {
-      c.inputs.emplace_back(name, harness::find(whole.inputs, name));
-    }
-    Generator generator(7);
-    c.upstream = {{"Aqk", randn({1, settings.integer("T"), 1, 64}, generator, {DType::f64, Device::cpu()})}};
-    return c;
-  });
   Candidate candidate{.name = "stages::backward_intra", .run = [&](const Case& c) {
                         const auto in = inputs_of(c.inputs);
-                        const Tensor dAqk = harness::find(c.upstream, "Aqk");
-                        const auto d = kda::stages::backward_intra(
-                            {.q = in.q, .k = in.k, .g = in.g, .beta = in.beta, .dAqk = dAqk, .dAkk = zeros_like(dAqk)});
+                        const Tensor A = matrix_of(kda::stages::intra(in).Akk);
+                        const Tensor dA = matrix_of(harness::find(c.upstream, "Akk"));
+                        const Tensor At = transpose(A, 0, 1);
+                        const Tensor dM = neg(tril(matmul(matmul(At, dA), At), -1));
+                        const auto d = kda::stages::backward_intra({.q = in.q,
+                                                                    .k = in.k,
+                                                                    .g = in.g,
+                                                                    .beta = in.beta,
+                                                                    .dAqk = harness::find(c.upstream, "Aqk"),
+                                                                    .dAkk = columns_of(dM)});
                         return Answer{.results = {{"dq", d.dq}, {"dk", d.dk}, {"dg", d.dg}, {"dbeta", d.dbeta}}};
                       }};
   candidate.results = {"dq", "dk", "dg", "dbeta"};
-  const Report report = harness::check_operator(reference, candidate, space, few(10));
+  const Report report = harness::check_operator(reference, candidate, stage_space(), few(10));
   CHECK(report.passed());
   const auto run = candidate.run;
   candidate.run = [run](const Case& c) {
     Answer answer = run(c);
-    answer.results[1].second = mul(answer.results[1].second, 1.0 + 1e-9);
+    answer.results[3].second = mul(answer.results[3].second, 1.0 + 1e-9);
     return answer;
   };
-  const Report spoilt = harness::check_operator(reference, candidate, space, few(10));
+  const Report spoilt = harness::check_operator(reference, candidate, stage_space(), few(10));
   REQUIRE(spoilt.failure.has_value());
-  CHECK(spoilt.failure->smallest.tensor == "dk");
+  CHECK(spoilt.failure->smallest.tensor == "dbeta");
 }
 
 TEST_CASE("harness: our own kernels pass on cases of KDA") {
@@ -255,6 +278,11 @@ TEST_CASE("harness: results that change from run to run, exceptions and changed 
   REQUIRE(thrown.failure.has_value());
   CHECK(thrown.failure->smallest.message == "it threw: no");
 
+  const Candidate odd{.name = "throws a number", .run = [](const Case&) -> Answer { throw 42; }};
+  const Report numbers = harness::check_operator(harness::kda_reference(), odd, small_kda(), few(2));
+  REQUIRE(numbers.failure.has_value());
+  CHECK(numbers.failure->smallest.message == "it threw something that is no std::exception");
+
   const Candidate good = harness::kda_candidate(kda::Implementation::fused_chunk);
   const Candidate writing{.name = "writes", .run = [&](const Case& c) {
                             Tensor k = harness::find(c.inputs, "k");
@@ -316,7 +344,7 @@ TEST_CASE("harness: what fails only after other cases is said to, and is asked f
   };
   longest = 0;
   Space long_ones = small_kda();
-  long_ones.restrict("T=25..40");
+  long_ones.restrict("T=21..40");
   const Report mixed = harness::check_operator(harness::kda_reference(), both, long_ones, options);
   REQUIRE(mixed.failure.has_value());
   CHECK(mixed.failure->note.empty());
@@ -381,6 +409,67 @@ TEST_CASE("harness: intermediates point at the stage that is first wrong") {
     REQUIRE(report.failure.has_value());
     CHECK(report.failure->first.stage == wrong);
     CHECK(report.failure->first.tensor == "dk");
+  }
+}
+
+TEST_CASE("harness: cases without anything to differentiate, or beyond a dtype, do not end a check") {
+  const Candidate good = harness::kda_candidate(kda::Implementation::fused_chunk);
+  const Space space = harness::kda_space();
+  const auto status = [&](const std::string& text) {
+    return harness::check_one(harness::kda_reference(), good, space, space.parse(text)).cases.at(0).status;
+  };
+  CHECK(status("seed=1,T=0") == CaseReport::Status::passed);
+  CHECK(status("seed=1,T=0,gate=standard,h0=yes,ht=yes,loss=both") == CaseReport::Status::passed);
+  CHECK(status("seed=1,T=4,K=4,scale=1e300") == CaseReport::Status::unsupported);
+}
+
+TEST_CASE("harness: another kind of failure does not take the place of the first") {
+  const Candidate wrong = spoiled("dq", [](const Tensor& x, const Settings&) { return mul(x, 1.5); });
+  const Candidate only{.name = "K = 5 alone", .run = [&](const Case& c) {
+                         check(c.settings.integer("K") == 5, "kernel", "K is not 5");
+                         return wrong.run(c);
+                       }};
+  Space space = small_kda();
+  space.restrict("K=5");
+  const Report restricted = harness::check_operator(harness::kda_reference(), only, space, few(3));
+  REQUIRE(restricted.failure.has_value());
+  CHECK(restricted.failure->smallest.tensor == "dq");
+  CHECK(restricted.failure->smallest.settings.integer("K") == 5);
+  const Report text =
+      harness::check_one(harness::kda_reference(), only, small_kda(), small_kda().parse("seed=1,T=9,K=5,V=4"));
+  REQUIRE(text.failure.has_value());
+  CHECK(text.failure->smallest.tensor == "dq");
+  CHECK(text.failure->smallest.settings.integer("K") == 5);
+}
+
+TEST_CASE("harness: right kernels of other forms are not called wrong") {
+  // dg as the reverse sum of q dq - k dk1 + k dk2, as many chunk kernels have it: noise where terms cancel.
+  const Candidate fused = harness::kda_candidate(kda::Implementation::fused_chunk);
+  const Candidate noisy{.name = "sums that cancel", .run = [&](const Case& c) {
+                          Answer answer = fused.run(c);
+                          for (auto& [name, tensor] : answer.results) {
+                            if (name == "dg" && tensor.dtype() == DType::f32 && tensor.numel() > 0) {
+                              const Tensor q = harness::find(c.inputs, "q");
+                              const double size =
+                                  max(abs(harness::find(answer.results, "dq"))).item() * max(abs(q)).item();
+                              tensor = add(tensor, 4.0 * 0x1p-24 * size);
+                            }
+                          }
+                          return answer;
+                        }};
+  Space space = small_kda();
+  space.restrict("dtype=f32,gate=none");
+  CHECK(harness::check_operator(harness::kda_reference(), noisy, space, few(60)).passed());
+  // And gradients that are off by a fifth are wrong, in 16 bits as well.
+  for (const char* name : {"dq", "dbeta", "dh0"}) {
+    const Candidate off = spoiled(name, [](const Tensor& x, const Settings&) { return mul(x, 0.8); });
+    Space sixteen = small_kda();
+    sixteen.restrict("dtype=bf16,T=10..40,h0=yes,loss=both,ht=yes,beta=one|mixed,norms=unit,decay=mild");
+    const Report report = harness::check_operator(harness::kda_reference(), off, sixteen, few(8));
+    CAPTURE(name);
+    REQUIRE(report.failure.has_value());
+    CHECK(report.failure->failing_cases >= 7);
+    CHECK(report.failure->first.tensor == name);
   }
 }
 

@@ -75,6 +75,27 @@ TEST_CASE("harness: a restricted space stays inside") {
   CHECK_ERROR(space.restrict("T"), "Space::restrict: 'T' is not NAME=VALUE");
 }
 
+TEST_CASE("harness: restrictions hold after mending, and while a case is made smaller") {
+  Space space = small_space();
+  space.repair([](Settings& settings) {
+    if (settings.word("gate") == "none") {
+      settings.set("norm", false);
+    }
+  });
+  space.restrict("norm=yes,T=10..50");
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    CHECK(space.draw(seed).flag("norm"));
+    CHECK(space.draw(seed).word("gate") == "standard");
+  }
+  for (const Settings& step : space.simpler(space.parse("T=30,gate=standard,norm=yes,scale=0.5"))) {
+    CHECK(step.flag("norm"));
+    CHECK(step.word("gate") == "standard");
+    CHECK(step.integer("T") >= 10);
+  }
+  space.restrict("gate=none");
+  CHECK_ERROR(space.draw(0), "Space::draw: no case has what was asked for of norm, T, gate all at once");
+}
+
 TEST_CASE("harness: a case's text leads back to it") {
   const Space space = small_space();
   for (uint64_t seed = 0; seed < 100; ++seed) {

@@ -53,8 +53,8 @@ TEST_CASE("harness: noise of sums that cancel, and numbers that a dtype cannot t
   const auto verdict = [&](double x, DType dtype) {
     return harness::judge(zero, vector_of({x, 0.0}, dtype), dtype, {}).verdict;
   };
-  CHECK(verdict(1e-6, DType::f32) == Verdict::fine);
-  CHECK(verdict(2e-6, DType::f32) == Verdict::wrong);
+  CHECK(verdict(5e-6, DType::f32) == Verdict::fine);
+  CHECK(verdict(2e-5, DType::f32) == Verdict::wrong);
   CHECK(verdict(1e-6, DType::f64) == Verdict::wrong);
   CHECK(verdict(4e-3, DType::bf16) == Verdict::fine);
   CHECK(verdict(1e-2, DType::bf16) == Verdict::wrong);
@@ -63,6 +63,16 @@ TEST_CASE("harness: noise of sums that cancel, and numbers that a dtype cannot t
   CHECK(verdict(1e-40, DType::f32) == Verdict::fine);
   CHECK(verdict(0x1p-24, DType::f16) == Verdict::fine);
   CHECK(verdict(0x1p-13, DType::f16) == Verdict::wrong);
+}
+
+TEST_CASE("harness: operands in TF32 are less accurate, no wrong formula") {
+  const Expected expected{.name = "o", .value = vector_of({1.0, -2.0}, DType::f64), .conditioned = 1e-7};
+  const auto verdict = [&](double error, DType dtype) {
+    return harness::judge(expected, vector_of({1.0, -2.0 + 2.0 * error}, dtype), dtype, {}).verdict;
+  };
+  CHECK(verdict(7e-4, DType::f32) == Verdict::less_accurate);
+  CHECK(verdict(1e-3, DType::f32) == Verdict::wrong);
+  CHECK(verdict(1e-4, DType::f64) == Verdict::wrong);
 }
 
 TEST_CASE("harness: the conditioning of a case is measured, not assumed") {
