@@ -15,8 +15,9 @@ constexpr double kCertainlyWrong = 0.03;  // of the largest element, unless the 
 constexpr double kNoise = 16.0;           // unit roundoffs of the terms of a sum that cancels
 constexpr double kNoiseIn16Bits = 0.125;  // there only operands are rounded, and terms are summed in f32
 
-/// What TF32 does to the operands of products is 2^13 times what f32 does: less accurate, and no wrong formula.
-constexpr double kTf32 = 0x1p13;
+/// What TF32 does to the operands of products is 2^13 times what f32 does, and the conditioning is one sample of many:
+/// up to four times that is less accurate, and no wrong formula.
+constexpr double kTf32 = 0x1p15;
 
 /// Numbers that a dtype cannot tell from 0, or that a processor may flush to it.
 double vanishing(DType dtype) {
