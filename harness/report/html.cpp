@@ -34,7 +34,7 @@ std::string code(std::string_view text) { return "<code>" + escaped(text) + "</c
 std::string table(const std::vector<std::string>& columns, const std::string& rows) {
   std::string head;
   for (const std::string& column : columns) {
-    head += column.front() == '#' ? "<th class=\"n\" scope=\"col\">" + column.substr(1) + "</th>"
+    head += column.starts_with('#') ? "<th class=\"n\" scope=\"col\">" + column.substr(1) + "</th>"
                                   : "<th scope=\"col\">" + column + "</th>";
   }
   return "<div class=\"scroll\"><table><thead><tr>" + head + "</tr></thead><tbody>" + rows + "</tbody></table></div>";

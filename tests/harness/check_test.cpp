@@ -344,7 +344,7 @@ TEST_CASE("harness: what fails only after other cases is said to, and is asked f
   };
   longest = 0;
   Space long_ones = small_kda();
-  long_ones.restrict("T=21..40");
+  long_ones.restrict("T=21..40,K=1..3,V=1..3,B=1,H=1");
   const Report mixed = harness::check_operator(harness::kda_reference(), both, long_ones, options);
   REQUIRE(mixed.failure.has_value());
   CHECK(mixed.failure->note.empty());

@@ -106,7 +106,7 @@ std::set<std::string> found_at_once(const std::filesystem::path& file) {
     // `| name | about | found after | 2 s suffice | ...`: bars inside cells stand behind a backslash.
     std::vector<std::string> cells(1);
     for (size_t i = 0; i < line.size(); ++i) {
-      if (line[i] == '|' && line[i - 1] != '\\') {
+      if (line[i] == '|' && (i == 0 || line[i - 1] != '\\')) {
         cells.emplace_back();
       } else {
         cells.back() += line[i];

@@ -238,7 +238,7 @@ TEST_SUITE("harness") {
               "  error     2.50e-01 (3 ulp); fine below 1.00e-06, wrong above 1.00e-04; composed path 1.00e-07\n"
               "  repeat    deltatape check --case 'seed=5,T=65'\n"
               "\n"
-              "failed: 1 case, 1 failed, 0 not supported\n");
+              "failed: 0 cases passed, 1 failed, 0 not supported\n");
   }
 
   TEST_CASE("to_text: every kind of report ends with its summary, and tables keep to 120 columns") {
