@@ -36,7 +36,7 @@ void add_cases_make(CLI::App& cases, Action& action) {
       ->check(integer_in(0, kMostThreads))
       ->capture_default_str();
   app.footer(
-      "Example:\n  deltatape cases make --space T=1..130,K=64|128 --count 50 --dtype bf16 --format safetensors --out "
+      "Example:\n  deltatape cases make --space 'T=1..130,K=64|128' --count 50 --dtype bf16 --format safetensors --out "
       "cases");
   app.callback([&action, arguments] { action = [arguments] { return make_cases(*arguments); }; });
 }
@@ -45,7 +45,8 @@ void add_cases_check(CLI::App& cases, Action& action) {
   CLI::App& app = *cases.add_subcommand("check", "Judge the results that were written beside the cases");
   auto arguments = std::make_shared<CheckCasesArguments>();
   app.add_option("DIR", arguments->folder, "What `deltatape cases make` wrote")->required()->type_name("PATH");
-  app.add_option("--results", arguments->results, "What must be there, with commas: o,ht; default: all of a case")
+  app.add_option("--results", arguments->results,
+                 "What must be there, with commas: o,ht; default: what cases.json lists")
       ->type_name("LIST");
   app.add_flag("--strict", arguments->strict, "Fail also what is only less accurate than the composed path");
   app.add_option("--threads", arguments->threads, "CPU threads, 0 for all")

@@ -2,7 +2,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <filesystem>
 
 #include "core/error.h"
 #include "harness/check.h"
@@ -27,15 +29,31 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// What a case can ask for. Intermediates are judged where they are there; that one is there cannot be asked for, since
+// not every case has them.
+constexpr std::array<const char*, 10> kResults = {"o",  "ht",    "dq",     "dk",       "dv",
+                                                  "dg", "dbeta", "dA_log", "ddt_bias", "dh0"};
+
+bool is_result(const std::string& name) { return std::find(kResults.begin(), kResults.end(), name) != kResults.end(); }
+
 // What --results says.
-std::vector<std::string> promised_results(const CheckCasesArguments& arguments, const harness::Reference& reference) {
+std::vector<std::string> promised_results(const CheckCasesArguments& arguments) {
   if (arguments.results.empty()) {
     return {};
   }
   std::vector<std::string> names = split_at_commas(arguments.results);
   for (const std::string& name : names) {
-    const bool known = std::find(reference.order.begin(), reference.order.end(), name) != reference.order.end();
-    check(known, "--results", "'{}' is no result, expected some of {}", name, fmt::join(reference.order, ","));
+    check(is_result(name), "--results", "'{}' is no result, expected some of {}", name, fmt::join(kResults, ","));
+  }
+  return names;
+}
+
+bool has(const NamedTensors& tensors, const std::string& name) { return harness::find(tensors, name).defined(); }
+
+std::string results_among(const NamedTensors& tensors) {
+  std::string names;
+  for (const char* name : kResults) {
+    names += has(tensors, name) ? (names.empty() ? "" : " ") + std::string(name) : "";
   }
   return names;
 }
@@ -56,7 +74,8 @@ class FolderCheck {
     report_.reference = reference_.name;
     report_.seed = set_.seed;
     candidate_.name = report_.candidate;
-    candidate_.results = promised_results(arguments, reference_);
+    promised_ = promised_results(arguments);
+    check_index();
     options_.repeats = 1;
     options_.accuracy_fails = arguments.strict;
   }
@@ -81,6 +100,19 @@ class FolderCheck {
   }
 
  private:
+  void check_index() const {
+    for (const CaseSet::Entry& entry : set_.cases) {
+      for (const std::string& name : entry.results) {
+        check(is_result(name), "DIR", "{}: the case '{}' asks for '{}', expected some of {}", index_label(), entry.name,
+              name, fmt::join(kResults, " "));
+      }
+    }
+  }
+
+  [[nodiscard]] std::string index_label() const {
+    return (std::filesystem::path(arguments_.folder) / "cases.json").string();
+  }
+
   void read_all_results() {
     bool any = false;
     for (const CaseSet::Entry& entry : set_.cases) {
@@ -109,14 +141,36 @@ class FolderCheck {
     check(text == entry.text, "DIR", "{} is the case '{}', expected '{}' as in cases.json", path.string(), text,
           entry.text);
     harness::check_answers(path, set_.format, reference_, stored);
+    for (const std::string& name : entry.results) {
+      check(has(stored.answers, name), "DIR", "{}: the case '{}' asks for '{}', expected some of {}", index_label(),
+            entry.name, name, results_among(stored.answers));
+    }
+    check_belong(entry, stored, results);
     if (report_.witnesses.empty()) {
       report_.witnesses = harness::compare_witnesses(reference_, stored.inputs, text);
     }
     smallest_now_ = count_elements(stored.inputs);
     harness::Space space = space_;
     space.make([&](const harness::Settings&) { return stored.inputs; });  // the stored tensors, to the last bit
+    candidate_.results = promised_.empty() ? entry.results : promised_;
     candidate_.run = [&](const harness::Case&) { return harness::Answer{.results = results}; };
     return harness::check_case(reference_, candidate_, space, stored.inputs.settings, options_);
+  }
+
+  // A result that this case does not have was written for another one, or by a kernel that runs with other options.
+  void check_belong(const CaseSet::Entry& entry, const harness::StoredCase& stored, const NamedTensors& results) const {
+    NamedTensors intermediates;
+    if (std::any_of(results.begin(), results.end(), [](const auto& result) { return !is_result(result.first); })) {
+      intermediates = reference_.intermediates(harness::widened(stored.inputs));
+    }
+    for (const auto& result : results) {
+      const std::string& name = result.first;
+      // A case without any intermediates, as with segment_ids, is not judged by them, and a kernel may have them.
+      const bool belongs =
+          has(stored.answers, name) || (!is_result(name) && (intermediates.empty() || has(intermediates, name)));
+      check(belongs, "DIR", "{} is no result of this case, expected some of {}",
+            harness::result_label(arguments_.folder, entry.name, name), results_among(stored.answers));
+    }
   }
 
   void add(CaseReport result, const std::string& name) {
@@ -149,6 +203,7 @@ class FolderCheck {
   CaseSet set_;
   harness::Space space_ = harness::kda_space();
   harness::Reference reference_ = harness::kda_reference();
+  std::vector<std::string> promised_;  // by --results; empty: what the index lists
   harness::Candidate candidate_;
   harness::CheckOptions options_;
   harness::Report report_;

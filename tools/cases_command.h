@@ -22,7 +22,7 @@ struct MakeArguments {
   std::string out;
 };
 
-/// Writes the folder of cases. Returns the exit code; an Error leaves nothing behind.
+/// Writes the folder of cases. Returns the exit code; an Error, SIGINT and SIGTERM leave nothing behind.
 int make_cases(const MakeArguments& arguments);
 
 struct CheckCasesArguments {

@@ -9,6 +9,7 @@
 #include "tools/cases_command.h"
 #include "tools/command.h"
 #include "tools/progress.h"
+#include "tools/stop_signals.h"
 
 namespace deltatape::tools {
 namespace {
@@ -58,8 +59,15 @@ int make_cases(const MakeArguments& arguments) {
   }
 
   harness::NewFolder folder("--out", arguments.out);
+  const StopSignals signals;
   Progress progress(0, static_cast<int64_t>(all.size()));
   for (const harness::Settings& settings : all) {
+    if (signals.asked()) {
+      progress.clear();
+      fmt::print(stderr, "deltatape cases make: stopped after {} of {} cases; nothing is left of them\n",
+                 set.cases.size(), all.size());
+      return kFailed;
+    }
     harness::CaseSet::Entry entry{.name = fmt::format("case_{:04}", set.cases.size()), .text = space.text(settings)};
     const harness::StoredCase stored = harness::answered(reference, space, settings, arguments.intermediates);
     for (const auto& answer : stored.answers) {

@@ -17,13 +17,24 @@
 namespace deltatape::tools {
 namespace {
 
-// Errors are one line, whatever their message holds.
-int report(const std::string& prefix, std::string message, int exit_code) {
-  while (!message.empty() && message.back() == '\n') {
-    message.pop_back();
+// What a terminal would act on, as blanks and question marks: control characters, those that UTF-8 writes as C2 80 to
+// C2 9F included. Messages quote names that come from files.
+std::string one_line(std::string text) {
+  text.erase(text.find_last_not_of('\n') + 1);
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : ' ');
+    if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {
+      text.replace(i, 2, "?");
+    } else if (byte < ' ' || byte == 0x7F) {
+      text[i] = byte == '\n' || byte == '\t' ? ' ' : '?';
+    }
   }
-  std::replace(message.begin(), message.end(), '\n', ' ');
-  fmt::print(stderr, "{}: {}\n", prefix, message);
+  return text;
+}
+
+int report(const std::string& prefix, const std::string& message, int exit_code) {
+  fmt::print(stderr, "{}: {}\n", prefix, one_line(message));
   return exit_code;
 }
 

@@ -6,43 +6,18 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <csignal>
 #include <system_error>
 
 #include "core/error.h"
 #include "io/file.h"
 #include "tools/model_gradients.h"
 #include "tools/progress.h"
+#include "tools/stop_signals.h"
 
 namespace deltatape::tools {
 namespace {
 
 namespace fs = std::filesystem;
-
-volatile std::sig_atomic_t stop_asked = 0;
-
-// While it lives, the first SIGINT or SIGTERM only asks to stop; a second one ends the program.
-class StopSignals {
- public:
-  StopSignals() {
-    struct sigaction action {};
-    action.sa_handler = [](int) { stop_asked = 1; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    ::sigaction(SIGINT, &action, &old_interrupt_);
-    ::sigaction(SIGTERM, &action, &old_terminate_);
-  }
-  ~StopSignals() {
-    ::sigaction(SIGINT, &old_interrupt_, nullptr);
-    ::sigaction(SIGTERM, &old_terminate_, nullptr);
-  }
-  StopSignals(const StopSignals&) = delete;
-  StopSignals& operator=(const StopSignals&) = delete;
-  [[nodiscard]] bool asked() const { return stop_asked != 0; }
-
- private:
-  struct sigaction old_interrupt_ {};
-  struct sigaction old_terminate_ {};
-};
 
 // Whether it is the temporary name of a file that an OutputFolder writes: NAME.PID.partial, and gnuplot's two.
 bool is_left_over(const std::string& file) {

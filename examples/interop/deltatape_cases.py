@@ -101,8 +101,11 @@ class Case:
         return self._folder / f"{self.name}.results.safetensors"
 
     def write(self, results):
-        """Writes results by name, as float arrays of the shape of the answers, in the format of the case."""
-        arrays = {name: np.asarray(array) for name, array in results.items()}
+        """Writes results by name, as float arrays of the shape of the answers, in the format of the case.
+
+        None is left out. A result that the case does not have (compare `results`) is refused when it is checked.
+        """
+        arrays = {name: np.asarray(array) for name, array in results.items() if array is not None}
         if self._is_npy:
             folder = self._folder / self.name / "results"
             folder.mkdir(exist_ok=True)

@@ -65,6 +65,8 @@ CaseSet::Entry read_entry(const std::string& label, const nlohmann::json& value)
           result.type_name());
     entry.results.push_back(result.get<std::string>());
   }
+  check(!entry.results.empty(), kRead, "{}: the case '{}' asks for no results, expected at least one", label,
+        entry.name);
   return entry;
 }
 
@@ -91,8 +93,11 @@ void write_index(const fs::path& set, const CaseSet& cases) {
 }
 
 CaseSet read_index(const fs::path& set) {
-  const std::string label = (set / kIndexFile).string();
-  const auto index = parse_object(kRead, label, io::read_file(kRead, set / kIndexFile));
+  return parse_index((set / kIndexFile).string(), io::read_file(kRead, set / kIndexFile));
+}
+
+CaseSet parse_index(const std::string& label, const std::string& text) {
+  const auto index = parse_object(kRead, label, text);
   const auto version = index.find("version");
   check(version != index.end() && *version == kCaseSetVersion, kRead, "{} has version {}, expected {}", label,
         version == index.end() ? "none" : version->dump(), kCaseSetVersion);

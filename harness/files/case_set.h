@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/files/tensor_files.h"
+#include "harness/files/file_format.h"
 
 namespace deltatape::harness {
 
@@ -34,7 +34,9 @@ std::filesystem::path case_path(const std::filesystem::path& set, FileFormat for
 /// file that cannot be written.
 void write_index(const std::filesystem::path& set, const CaseSet& cases);
 /// Reads `set/cases.json`. Throws Error that names it when it is missing, broken, of another version, or names a case
-/// twice or as something other than a plain word.
+/// twice or as something other than a plain word, or asks for no results of one.
 CaseSet read_index(const std::filesystem::path& set);
+/// read_index of the file's text; `label` is what messages call it.
+CaseSet parse_index(const std::string& label, const std::string& text);
 
 }  // namespace deltatape::harness

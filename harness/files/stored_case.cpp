@@ -95,6 +95,14 @@ std::set<std::string> input_names(const Case& c) {
   return names;
 }
 
+// Whether anything has this name, be it a link to nothing.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const fs::file_type type = fs::symlink_status(path, error).type();
+  check(type != fs::file_type::none, kResults, "{} cannot be read: {}", path.string(), error.message());
+  return type != fs::file_type::not_found;
+}
+
 }  // namespace
 
 StoredCase answered(const Reference& reference, const Space& space, const Settings& settings, bool intermediates) {
@@ -167,16 +175,22 @@ fs::path results_folder(const fs::path& set, const std::string& name) { return s
 
 fs::path results_file(const fs::path& set, const std::string& name) { return set / (name + ".results.safetensors"); }
 
+std::string result_label(const fs::path& set, const std::string& name, const std::string& tensor) {
+  const fs::path in_folder = results_folder(set, name) / (tensor + ".npy");
+  return is_there(in_folder) ? in_folder.string() : results_file(set, name).string() + ": " + tensor;
+}
+
 NamedTensors read_results(const fs::path& set, const std::string& name, const std::vector<std::string>& known) {
   const fs::path folder = results_folder(set, name);
   const fs::path file = results_file(set, name);
   io::TensorMap tensors;
-  for (const std::string& tensor : npy_names(folder)) {
-    tensors[tensor] = io::load_npy(folder / (tensor + ".npy"));
+  if (is_there(folder)) {
+    for (const std::string& tensor : npy_names(kResults, folder)) {
+      tensors[tensor] = io::load_npy(folder / (tensor + ".npy"));
+    }
   }
-  std::error_code ignored;
   const bool in_folder = !tensors.empty();
-  if (fs::exists(file, ignored)) {
+  if (is_there(file)) {
     check(!in_folder, kResults, "{} and {} both have results, expected one of them", folder.string(), file.string());
     tensors = io::load_safetensors(file).tensors;
   }

@@ -39,12 +39,15 @@ void check_answers(const std::filesystem::path& path, FileFormat format, const R
 
 /// What was written beside the case at `path`: floating-point tensors of these names, from the folder `results` in it
 /// (results_folder) or from one .safetensors file (results_file). Empty when there is nothing. Throws Error that names
-/// the file when one is broken, has no floating-point numbers or another name, or when both places have results.
+/// the file when one cannot be read, is broken, has no floating-point numbers or another name, or when both places have
+/// results.
 NamedTensors read_results(const std::filesystem::path& set, const std::string& name,
                           const std::vector<std::string>& known);
 /// `set/case_0000/results`.
 std::filesystem::path results_folder(const std::filesystem::path& set, const std::string& name);
 /// `set/case_0000.results.safetensors`.
 std::filesystem::path results_file(const std::filesystem::path& set, const std::string& name);
+/// What messages call a result that was read: `set/case_0000/results/o.npy` or `set/case_0000.results.safetensors: o`.
+std::string result_label(const std::filesystem::path& set, const std::string& name, const std::string& tensor);
 
 }  // namespace deltatape::harness

@@ -33,13 +33,6 @@ void write_folder(const fs::path& folder, const std::string& config, const Named
 
 }  // namespace
 
-std::string_view to_string(FileFormat format) { return format == FileFormat::npy ? "npy" : "safetensors"; }
-
-FileFormat parse_file_format(std::string_view function, std::string_view word) {
-  check(word == "npy" || word == "safetensors", function, "the format is '{}', expected npy or safetensors", word);
-  return word == "npy" ? FileFormat::npy : FileFormat::safetensors;
-}
-
 void write_tensor_files(const fs::path& path, FileFormat format, const std::string& config,
                         const NamedTensors& tensors) {
   if (format == FileFormat::npy) {
@@ -83,7 +76,7 @@ Tensor TensorFiles::load(const std::string& tensor) const {
 
 std::vector<std::string> TensorFiles::names() const {
   if (format_ == FileFormat::npy) {
-    return npy_names(path_);
+    return npy_names(function_, path_);
   }
   std::vector<std::string> names;
   for (const auto& named : tensors_) {
@@ -94,14 +87,15 @@ std::vector<std::string> TensorFiles::names() const {
   return names;
 }
 
-std::vector<std::string> npy_names(const fs::path& folder) {
+std::vector<std::string> npy_names(std::string_view function, const fs::path& folder) {
   std::vector<std::string> names;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".npy") {
-      names.push_back(entry.path().stem().string());
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->path().extension() == ".npy") {
+      names.push_back(entry->path().stem().string());
     }
   }
+  check(!error, function, "{} cannot be listed: {}", folder.string(), error.message());
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -1,25 +1,16 @@
 // Named tensors and a config as files that every framework can read and write.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "harness/case.h"
+#include "harness/files/file_format.h"
 #include "io/safetensors.h"
 
 namespace deltatape::harness {
-
-enum class FileFormat : uint8_t {
-  npy,          // a folder with config.json and a .npy file per tensor; bf16, which NPY has not, as f32
-  safetensors,  // one file, the config in its metadata under `config`
-};
-/// `npy`, `safetensors`.
-std::string_view to_string(FileFormat format);
-/// The inverse. Throws Error that starts with `function`.
-FileFormat parse_file_format(std::string_view function, std::string_view word);
 
 /// Writes a config (JSON) and tensors to `path`, a new folder or a new file. A name may have a folder in front:
 /// `intermediates/Aqk`. Throws Error that names the file that cannot be written.
@@ -39,7 +30,8 @@ class TensorFiles {
   [[nodiscard]] bool has(const std::string& tensor) const;
   /// The tensor as it is stored. Throws Error that names the file when there is none or it is no array.
   [[nodiscard]] Tensor load(const std::string& tensor) const;
-  /// The names of all tensors that do not lie in a folder of their own, sorted.
+  /// The names of all tensors that do not lie in a folder of their own, sorted. Throws Error that names the folder when
+  /// it cannot be listed.
   [[nodiscard]] std::vector<std::string> names() const;
 
  private:
@@ -50,7 +42,8 @@ class TensorFiles {
   io::TensorMap tensors_;  // of a .safetensors file; a folder's are read when they are asked for
 };
 
-/// The names of the .npy files of a folder, without the extension, sorted.
-std::vector<std::string> npy_names(const std::filesystem::path& folder);
+/// The names of the .npy files of a folder, without the extension, sorted. Throws Error that starts with `function` and
+/// names the folder when it cannot be listed.
+std::vector<std::string> npy_names(std::string_view function, const std::filesystem::path& folder);
 
 }  // namespace deltatape::harness

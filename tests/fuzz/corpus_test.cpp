@@ -44,4 +44,5 @@ TEST_SUITE("fuzz") {
   TEST_CASE("fuzz: the corpus of .npy files") { check_corpus("npy", test::fuzz_npy); }
   TEST_CASE("fuzz: the corpus of .npz files") { check_corpus("npz", test::fuzz_npz); }
   TEST_CASE("fuzz: the corpus of .safetensors files") { check_corpus("safetensors", test::fuzz_safetensors); }
+  TEST_CASE("fuzz: the corpus of indices of cases") { check_corpus("case", test::fuzz_case); }
 }

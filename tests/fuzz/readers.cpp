@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "harness/files/case_set.h"
+#include "harness/space.h"
 #include "io/elements.h"
 #include "io/memory_reader.h"
 #include "io/npy_bytes.h"
@@ -41,6 +43,23 @@ void write_back(const Tensor& tensor) {
   const Tensor again = io::read_npy(reader).tensor;
   require(again.dtype() == tensor.dtype() && again.shape() == tensor.shape(), "written back, the type differs");
   require(bytes == 0 || std::memcmp(again.raw(), tensor.raw(), bytes) == 0, "written back, elements differ");
+}
+
+harness::Space every_kind_of_axis() {
+  harness::Space space;
+  space.choice("dtype", "", {"f32", "f64"}).integer("T", "", 1, 130).number("scale", "", {0.0, 0.25}).flag("h0", "");
+  return space;
+}
+
+// The text of settings stands for the same settings.
+void write_back(const harness::Space& space, const std::string& text) {
+  harness::Settings settings;
+  try {
+    settings = space.parse(text);
+  } catch (const Error&) {
+    return;
+  }
+  require(space.parse(space.text(settings)) == settings, "written back, the settings differ");
 }
 
 }  // namespace
@@ -87,6 +106,23 @@ bool fuzz_safetensors(std::string_view bytes) {
     total += static_cast<size_t>(tensor.numel()) * size_of(tensor.dtype());
   }
   require(total <= bytes.size(), "there are more elements than bytes");
+  return true;
+}
+
+bool fuzz_case(std::string_view bytes) {
+  harness::CaseSet set;
+  try {
+    set = harness::parse_index("bytes", std::string(bytes));
+  } catch (const Error&) {
+    return false;
+  }
+  const harness::Space space = every_kind_of_axis();
+  require(!set.cases.empty(), "an index without cases");
+  for (const harness::CaseSet::Entry& entry : set.cases) {
+    require(!entry.results.empty(), "a case without results");
+    require(entry.name.find_first_of("/.") == std::string::npos, "the name of a case is a path");
+    write_back(space, entry.text);
+  }
   return true;
 }
 

@@ -12,4 +12,8 @@ bool fuzz_npy(std::string_view bytes);
 bool fuzz_npz(std::string_view bytes);
 bool fuzz_safetensors(std::string_view bytes);
 
+/// Reads the bytes as the index of a set of cases (`cases.json`), and the text of every case in it as settings of a
+/// space with an axis of each kind: either an Error, or the text of the settings stands for the same settings again.
+bool fuzz_case(std::string_view bytes);
+
 }  // namespace deltatape::test

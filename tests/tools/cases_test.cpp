@@ -1,7 +1,11 @@
 // `deltatape cases make` and `deltatape cases check`: the results that are judged come from `deltatape kda --out`.
 #include <doctest/doctest.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): POSIX kill is not in <csignal>
 
+#include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "io/npy.h"
 #include "io/safetensors.h"
@@ -258,6 +262,144 @@ TEST_SUITE("command") {
     CAPTURE(result.out);
     CHECK(result.exit_code == 1);
     CHECK(contains(result.out, "Akk"));
+  }
+
+  TEST_CASE("cases check: a result that a case does not have is wrong input") {
+    if (test::program_path().empty()) {
+      return;
+    }
+    const TemporaryFolder folder;
+    const std::string set = (folder / "set").string();
+    REQUIRE(run_program({"cases", "make", "--case", "T=5,K=3,V=2,dtype=f64", "--case",
+                         "T=5,K=3,V=2,dtype=f64,packing=segment_ids,pieces=2", "--case", "T=5,loss=none", "--out", set})
+                .exit_code == 0);
+    const auto result = [&](const std::string& name, const std::string& file) {
+      return folder / "set" / name / "results" / file;
+    };
+    const auto stored = [&](const std::string& name) { return io::load_npy(folder / "set" / "case_0000" / name); };
+    for (const char* name : {"case_0000", "case_0001", "case_0002"}) {
+      fs::create_directory(result(name, ""));
+      fs::copy(folder / "set" / name / "o.npy", result(name, "o.npy"));
+    }
+    const auto refused = [&](const fs::path& file) {
+      io::save_npy(file, stored("q.npy"));
+      for (const char* names : {"o", "o,dA_log"}) {
+        check_refused(run_program({"cases", "check", set, "--results", names}),
+                      {file.string() + " is no result of this case, expected some of o"});
+      }
+      fs::remove(file);
+      CHECK(run_program({"cases", "check", set, "--results", "o"}).exit_code == 0);
+    };
+    refused(result("case_0000", "dA_log.npy"));
+    refused(result("case_0000", "ht.npy"));
+    refused(result("case_0002", "dq.npy"));
+    refused(result("case_0002", "dAqk.npy"));
+    io::save_npy(result("case_0001", "Aqk.npy"), stored("q.npy"));  // one with segment_ids: not judged
+    CHECK(run_program({"cases", "check", set, "--results", "o"}).exit_code == 0);
+
+    fs::remove_all(result("case_0000", ""));
+    io::save_safetensors(folder / "set" / "case_0000.results.safetensors", {{"dA_log", stored("q.npy")}});
+    check_refused(run_program({"cases", "check", set}),
+                  {"case_0000.results.safetensors: dA_log is no result of this case"});
+  }
+
+  TEST_CASE("cases check: what must be there is what the index lists, unless --results says it") {
+    if (test::program_path().empty()) {
+      return;
+    }
+    const Workplace place;
+    const auto whole = nlohmann::json::parse(test::read_bytes(place.file("cases.json")));
+    const auto list = [&](int i, const nlohmann::json& names) {
+      auto index = whole;
+      index["cases"][static_cast<size_t>(i)]["results"] = names;
+      test::write_bytes(place.file("cases.json"), index.dump());
+    };
+    for (const char* name : {"dq", "dk", "dv", "dg", "dbeta", "dA_log", "ddt_bias", "dh0"}) {
+      fs::remove(place.results(1) / (std::string(name) + ".npy"));
+    }
+    CHECK(place.check().exit_code == 1);
+    list(1, {"o"});
+    CHECK(place.check().exit_code == 0);
+    CHECK(place.check({"--results", "o,dq"}).exit_code == 1);
+    fs::remove(place.results(1) / "o.npy");
+    io::save_npy(place.results(1) / "g_cumsum.npy", from_vector<double>({1.0}));  // so that it has a result
+    const auto result = place.check();
+    CHECK(result.exit_code == 1);
+    CHECK(contains(result.out, "missing"));
+
+    list(2, {"o", "cheese"});
+    const std::string start = place.file("cases.json").string() + ": the case 'case_0002' asks for ";
+    check_refused(place.check(), {start + "'cheese', expected some of o ht dq"});
+    list(2, {"o", "Aqk"});
+    check_refused(place.check(), {start + "'Aqk', expected some of o ht dq"});
+    check_refused(place.check({"--results", "o,Aqk"}), {"--results", "'Aqk' is no result, expected some of o,ht,dq"});
+    list(2, nlohmann::json::array());
+    check_refused(place.check(), {"case_0002", "asks for no results"});
+  }
+
+  TEST_CASE("cases check: what the index asks of a case is something that the case has") {
+    if (test::program_path().empty()) {
+      return;
+    }
+    const TemporaryFolder folder;
+    const std::string set = (folder / "set").string();
+    REQUIRE(run_program({"cases", "make", "--case", "T=3,K=2,V=2,loss=none", "--out", set}).exit_code == 0);
+    auto index = nlohmann::json::parse(test::read_bytes(folder / "set" / "cases.json"));
+    index["cases"][0]["results"] = {"o", "dq"};
+    test::write_bytes(folder / "set" / "cases.json", index.dump());
+    fs::create_directory(folder / "set" / "case_0000" / "results");
+    fs::copy(folder / "set" / "case_0000" / "o.npy", folder / "set" / "case_0000" / "results" / "o.npy");
+    check_refused(run_program({"cases", "check", set}), {"asks for 'dq', expected some of o"});
+  }
+
+  TEST_CASE("cases check: a name in a file never reaches the terminal as a command to it") {
+    if (test::program_path().empty()) {
+      return;
+    }
+    const Workplace place;
+    fs::remove_all(place.results(1));
+    const std::string name = "o\n\x1b[31m\x7f\r\xc2\x9b\xc3\xa4";
+    io::save_safetensors(place.file("case_0001.results.safetensors"), {{name, from_vector<float>({1.0F})}});
+    const auto result = place.check();
+    check_refused(result, {"case_0001.results.safetensors: o ?[31m???\xc3\xa4 is no result"});
+    CHECK(std::count_if(result.err.begin(), result.err.end(), [](char c) { return c < ' ' && c >= 0; }) ==
+          std::count(result.err.begin(), result.err.end(), '\n'));
+  }
+
+  TEST_CASE("cases make: into the current folder and through a link; SIGTERM leaves nothing") {
+    if (test::program_path().empty()) {
+      return;
+    }
+    const TemporaryFolder folder;
+    fs::create_directory(folder / "here");
+    fs::create_directory_symlink("here", folder / "link");
+    const auto made = run_program({"cases", "make", "--case", "T=1", "--out", (folder / "link").string()});
+    CAPTURE(made.err);
+    CHECK(made.exit_code == 0);
+    CHECK(fs::is_symlink(folder / "link"));
+    CHECK(test::count_entries(folder / "here") == 3);
+    fs::create_symlink("nothing", folder / "dangling");
+    check_refused(run_program({"cases", "make", "--case", "T=1", "--out", (folder / "dangling").string()}),
+                  {"--out", "dangling is a link to nothing"});
+    CHECK(test::count_entries(folder.path()) == 3);
+
+    const TemporaryFolder place;
+    const TemporaryFolder streams;
+    const pid_t child = test::start_program(
+        {"cases", "make", "--space", "T=1..9", "--count", "10000", "--out", (place / "set").string()}, streams.path());
+    const auto partial = place / ("set." + std::to_string(child) + ".partial");
+    for (int i = 0; i < 3000 && !fs::exists(partial / "case_0001"); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    ::kill(child, SIGTERM);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    REQUIRE(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 1);
+    CHECK(test::count_entries(place.path()) == 0);
+    const std::string last = last_line(test::read_bytes(streams / "stderr"));
+    CHECK(contains(last, "deltatape cases make: stopped after "));
+    CHECK(contains(last, " of 10000 cases; nothing is left of them"));
   }
 
   TEST_CASE("cases check: a case without results counts as not run; none at all is wrong input") {

@@ -67,6 +67,8 @@ TEST_CASE("harness files: a broken index is named with what is wrong") {
   CHECK(refused("/cases/0/name", "../up") == start + " has the case name '../up', expected letters, digits, _ and -");
   CHECK(refused("/cases/0/name", "case_0001") == start + " has the case 'case_0001' twice");
   CHECK(refused("/cases/0/results", "o") == start + ": the case 'case_0000' has no list under 'results'");
+  CHECK(refused("/cases/0/results", nlohmann::json::array()) ==
+        start + ": the case 'case_0000' asks for no results, expected at least one");
   CHECK(refused("/cases/0/results/0", 1) ==
         start + ": the case 'case_0000' has number among its results, expected a name");
   CHECK(refused("/cases/0/case", 1) == start + " has no text under 'case'");

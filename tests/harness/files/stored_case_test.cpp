@@ -1,6 +1,7 @@
 #include "harness/files/stored_case.h"
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <limits>
@@ -179,6 +180,35 @@ TEST_CASE("harness files: results are read from a folder or a file, and named wh
   for (size_t length = 0; length < whole.size(); ++length) {
     test::write_bytes(file, whole.substr(0, length));
     CHECK(test::error_of(read).find(file.string()) != std::string::npos);
+  }
+}
+
+TEST_CASE("harness files: results that are there and cannot be read are not taken for none") {
+  const TemporaryFolder set;
+  const fs::path folder = harness::results_folder(set.path(), "case_0000");
+  const fs::path file = harness::results_file(set.path(), "case_0000");
+  fs::create_directories(folder.parent_path());
+  const auto refused = [&](const fs::path& path) {
+    const std::string error = test::error_of([&] { harness::read_results(set.path(), "case_0000", {"o"}); });
+    CAPTURE(error);
+    CHECK(error.find(path.string()) != std::string::npos);
+    fs::remove(path);
+    CHECK(harness::read_results(set.path(), "case_0000", {"o"}).empty());
+  };
+  test::write_bytes(folder, "a file");
+  refused(folder);
+  fs::create_symlink(folder, folder);  // leads nowhere
+  refused(folder);
+  fs::create_symlink(set / "nothing", folder);
+  refused(folder);
+  fs::create_symlink(set / "nothing", file);
+  refused(file);
+  fs::create_directory(file);
+  refused(file);
+  if (::geteuid() != 0) {  // who may read everything
+    fs::create_directory(folder);
+    fs::permissions(folder, fs::perms::none);
+    refused(folder);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "harness/files/tensor_files.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include "harness/files/new_folder.h"
 #include "io/npy.h"
@@ -77,16 +78,65 @@ TEST_CASE("harness files: a new folder is there as a whole or not at all") {
   {
     NewFolder made("test", folder / "out/");
     test::write_bytes(made.temporary() / "file", "x");
-    CHECK(test::count_entries(folder / "out") == 0);
     made.commit();
   }
   CHECK(test::count_entries(folder.path()) == 1);
+  CHECK(test::count_entries(folder / "out") == 1);
   CHECK(test::read_bytes(folder / "out" / "file") == "x");
   CHECK_ERROR(NewFolder("test", folder / "out"),
               "test: " + (folder / "out").string() + " has files in it, expected a new or an empty folder");
   CHECK_ERROR(NewFolder("test", folder / "out" / "file"),
               "test: " + (folder / "out" / "file").string() + " is a file, expected a new folder");
   CHECK(test::count_entries(folder.path()) == 1);
+}
+
+TEST_CASE("harness files: an empty folder that is there stays the same folder, links lead to it") {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "out");
+  fs::create_directory_symlink("out", folder / "link");
+  struct ::stat before {};
+  REQUIRE(::stat((folder / "out").c_str(), &before) == 0);
+  { const NewFolder left("test", folder / "link"); }
+  CHECK(test::count_entries(folder / "out") == 0);
+  {
+    NewFolder made("test", folder / "link/");
+    test::write_bytes(made.temporary() / "file", "x");
+    fs::create_directory(made.temporary() / "deep");
+    test::write_bytes(made.temporary() / "deep" / "file", "y");
+    made.commit();
+  }
+  struct ::stat after {};
+  REQUIRE(::stat((folder / "out").c_str(), &after) == 0);
+  CHECK(before.st_ino == after.st_ino);
+  CHECK(fs::is_symlink(folder / "link"));
+  CHECK(test::count_entries(folder.path()) == 2);
+  CHECK(test::count_entries(folder / "out") == 2);
+  CHECK(test::read_bytes(folder / "out" / "deep" / "file") == "y");
+  CHECK(test::read_bytes(folder / "out" / "file") == "x");
+
+  fs::create_symlink("nothing", folder / "dangling");
+  const std::string problem = " is a link to nothing, expected a new or an empty folder";
+  CHECK_ERROR(NewFolder("test", folder / "dangling"), "test: " + (folder / "dangling").string() + problem);
+  CHECK_ERROR(NewFolder("test", folder / "dangling/"), "test: " + (folder / "dangling/").string() + problem);
+  CHECK(test::count_entries(folder.path()) == 3);
+}
+
+TEST_CASE("harness files: what cannot be moved up is not left half moved") {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "out");
+  {
+    NewFolder made("test", folder / "out");
+    for (const char* name : {"a", "b", "c"}) {
+      fs::create_directory(made.temporary() / name);
+      test::write_bytes(made.temporary() / name / "file", name);
+    }
+    fs::create_directory(folder / "out" / "b");  // somebody else's
+    test::write_bytes(folder / "out" / "b" / "file", "theirs");
+    const std::string error = test::error_of([&] { made.commit(); });
+    CHECK(error.find("test: " + (folder / "out" / "b").string() + " cannot be made: ") == 0);
+  }
+  CHECK(test::count_entries(folder / "out") == 1);
+  CHECK(test::read_bytes(folder / "out" / "b" / "file") == "theirs");
 }
 
 }  // namespace
