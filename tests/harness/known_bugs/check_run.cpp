@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <nlohmann/json.hpp>
@@ -26,6 +27,14 @@ std::optional<int> wait_for(pid_t child, double seconds) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+std::string one_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') {
+    text.pop_back();
+  }
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
 }
 
 std::string text_or_empty(const nlohmann::json& value) { return value.is_string() ? value.get<std::string>() : ""; }
@@ -89,7 +98,7 @@ CheckAnswer run_check(const CheckRequest& request) {
   }
   const int expected = answer.verdict == CheckAnswer::Verdict::passed ? 0 : 1;
   if (answer.message.empty() && *code != expected) {
-    answer = {.message = fmt::format("exit code {}: {}", *code, test::read_bytes(folder / "stderr"))};
+    answer = {.message = fmt::format("exit code {}: {}", *code, one_line(test::read_bytes(folder / "stderr")))};
   }
   return answer;
 }

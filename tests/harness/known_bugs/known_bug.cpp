@@ -51,6 +51,23 @@ std::vector<KnownBug> read_known_bugs(const std::filesystem::path& folder) {
   return bugs;
 }
 
+std::vector<KnownBug> selected(const std::vector<KnownBug>& bugs, const std::string& name) {
+  if (name.empty()) {
+    return bugs;
+  }
+  const auto found = std::find_if(bugs.begin(), bugs.end(), [&](const KnownBug& bug) { return bug.name == name; });
+  if (found == bugs.end()) {
+    throw std::runtime_error("there is no known bug '" + name + "'");
+  }
+  return {*found};
+}
+
+std::string first_in_order(const std::set<std::string>& tensors) {
+  const auto* const first =
+      std::find_if(kDataOrder.begin(), kDataOrder.end(), [&](const char* name) { return tensors.contains(name); });
+  return first == kDataOrder.end() ? "" : *first;
+}
+
 std::vector<std::string> words_of(const std::string& text) {
   std::istringstream stream(text);
   std::vector<std::string> words;

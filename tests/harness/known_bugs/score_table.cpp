@@ -94,15 +94,13 @@ void write_between_markers(const std::filesystem::path& file, const std::string&
   }
 }
 
-std::set<std::string> found_at_once(const std::filesystem::path& file) {
+std::map<std::string, bool> read_table(const std::filesystem::path& file) {
   std::istringstream lines(read_parts(file).table);
-  std::set<std::string> names;
-  bool any = false;
+  std::map<std::string, bool> rows;
   for (std::string line; std::getline(lines, line);) {
     if (!line.starts_with("| `")) {
       continue;
     }
-    any = true;
     // `| name | about | found after | 2 s suffice | ...`: bars inside cells stand behind a backslash.
     std::vector<std::string> cells(1);
     for (size_t i = 0; i < line.size(); ++i) {
@@ -112,14 +110,35 @@ std::set<std::string> found_at_once(const std::filesystem::path& file) {
         cells.back() += line[i];
       }
     }
-    if (cells.size() > 4 && cells[4] == " yes ") {
-      names.insert(cells[1].substr(2, cells[1].size() - 4));
+    if (cells.size() > 4) {
+      rows[cells[1].substr(2, cells[1].size() - 4)] = cells[4] == " yes ";
     }
   }
-  if (!any) {
+  if (rows.empty()) {
     throw std::runtime_error(fmt::format("{} has no row of a known bug between the markers", file.string()));
   }
-  return names;
+  return rows;
+}
+
+std::vector<std::string> quick_problems(const std::vector<Score>& scores, const std::map<std::string, bool>& table) {
+  std::vector<std::string> problems;
+  std::map<std::string, bool> rows_left = table;
+  for (const Score& score : scores) {
+    const auto row = table.find(score.bug.name);
+    if (score.no_verdict) {
+      problems.push_back(fmt::format("{}: no verdict ({})", score.bug.name, score.message));
+    } else if (!score.flagged && row != table.end() && row->second) {
+      problems.push_back(fmt::format("{}: not found, though the table says that 2 s suffice", score.bug.name));
+    }
+    if (row == table.end()) {
+      problems.push_back(fmt::format("{}: there is an edit and no row in the table", score.bug.name));
+    }
+    rows_left.erase(score.bug.name);
+  }
+  for (const auto& row : rows_left) {
+    problems.push_back(fmt::format("{}: there is a row in the table and no edit", row.first));
+  }
+  return problems;
 }
 
 }  // namespace deltatape::known_bugs

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <filesystem>
-#include <set>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,6 +13,7 @@ namespace deltatape::known_bugs {
 struct Score {
   KnownBug bug;
   bool flagged = false;
+  bool no_verdict = false;    // the program said nothing about it; `message` says why
   bool at_once = false;       // within a second from each of several seeds
   double seconds = 0.0;       // to the end of the first case that failed
   std::string tensor = {};    // that was named
@@ -43,8 +44,12 @@ std::string to_markdown(const std::vector<Score>& scores, const std::string& cor
 void check_markers(const std::filesystem::path& file);
 /// Puts `text` between these lines of a file. Throws as check_markers.
 void write_between_markers(const std::filesystem::path& file, const std::string& text);
-/// The names of the bugs for which the table in a file says that 2 seconds suffice. Throws as above, and when the table
-/// has no row.
-std::set<std::string> found_at_once(const std::filesystem::path& file);
+/// The names in the table of a file, and whether 2 seconds suffice for each. Throws as above, and when the table has no
+/// row.
+std::map<std::string, bool> read_table(const std::filesystem::path& file);
+
+/// A sentence for each reason why a quick run over all bugs is no success: a bug without a verdict, one that was not
+/// found where the table says that 2 seconds suffice, an edit without a row, a row without an edit.
+std::vector<std::string> quick_problems(const std::vector<Score>& scores, const std::map<std::string, bool>& table);
 
 }  // namespace deltatape::known_bugs

@@ -58,6 +58,10 @@ TEST_SUITE("known_bugs") {
       CAPTURE(bug.name);
       CHECK((bug.form == "chunk" || bug.form == "recurrent"));
       CHECK(bug.about.size() < 110);
+      for (const std::string& name : bug.tensors) {
+        CAPTURE(name);
+        CHECK(first_in_order({name}) == name);
+      }
     }
   }
 
@@ -75,6 +79,45 @@ TEST_SUITE("known_bugs") {
     CHECK_THROWS_WITH(
         read_known_bugs(folder.path()),
         ((folder / "x.edit").string() + " lacks one of the lines 'about:', 'form:' and 'tensors:'").c_str());
+  }
+
+  TEST_CASE("selected: one known bug by its name, all for no name") {
+    const std::vector<KnownBug> bugs = {{.name = "a"}, {.name = "b"}};
+    CHECK(selected(bugs, "").size() == 2);
+    REQUIRE(selected(bugs, "b").size() == 1);
+    CHECK(selected(bugs, "b")[0].name == "b");
+    CHECK_THROWS_WITH(selected(bugs, "nonsense"), "there is no known bug 'nonsense'");
+  }
+
+  TEST_CASE("first_in_order: outputs before gradients, dh0 before the other gradients") {
+    CHECK(first_in_order({}).empty());
+    CHECK(first_in_order({"ddt_bias", "dA_log"}) == "dA_log");
+    CHECK(first_in_order({"dv", "dh0", "dq"}) == "dh0");
+    CHECK(first_in_order({"dh0", "ht", "o"}) == "o");
+  }
+
+  TEST_CASE("quick_problems: no verdict, not found, no row, no edit") {
+    const std::map<std::string, bool> table = {{"bug_dk", true}, {"bug_dq", false}};
+    const auto scores = [] { return std::vector<Score>{found("dk", true), found("dq", false)}; };
+    CHECK(quick_problems(scores(), table).empty());
+
+    auto not_found = scores();
+    not_found[1].flagged = false;  // 2 s do not suffice for it
+    CHECK(quick_problems(not_found, table).empty());
+    not_found[0].flagged = false;
+    CHECK(quick_problems(not_found, table) ==
+          std::vector<std::string>{"bug_dk: not found, though the table says that 2 s suffice"});
+
+    auto no_verdict = scores();  // fails whatever the table says
+    no_verdict[1] = {.bug = no_verdict[1].bug, .no_verdict = true, .message = "exit code 2: there is no bug.so"};
+    CHECK(quick_problems(no_verdict, table) ==
+          std::vector<std::string>{"bug_dq: no verdict (exit code 2: there is no bug.so)"});
+
+    auto more = scores();
+    more.push_back(found("dv", true));
+    CHECK(quick_problems(more, table) == std::vector<std::string>{"bug_dv: there is an edit and no row in the table"});
+    CHECK(quick_problems({found("dk", true)}, table) ==
+          std::vector<std::string>{"bug_dq: there is a row in the table and no edit"});
   }
 
   TEST_CASE("total: nine of ten right tensors, all flagged, no false alarm") {
@@ -97,7 +140,7 @@ TEST_SUITE("known_bugs") {
     const std::string marked = "# Before\n<!-- mutation-score -->\nold\n<!-- /mutation-score -->\nbehind\n";
     write_bytes(file, marked);
     CHECK_NOTHROW(check_markers(file));
-    CHECK_THROWS_WITH(found_at_once(file), (file.string() + " has no row of a known bug between the markers").c_str());
+    CHECK_THROWS_WITH(read_table(file), (file.string() + " has no row of a known bug between the markers").c_str());
     const std::vector<Score> scores = {found("dk", true), found("dv", false), found("dq", true)};
     write_between_markers(file, to_markdown(scores, "2 plugins", total_of(scores, 0)));
     const std::string text = test::read_bytes(file);
@@ -106,7 +149,7 @@ TEST_SUITE("known_bugs") {
         text.ends_with("\n`known bugs: 3 of 3 flagged, 2 right tensor, 0 false alarms`\n"
                        "<!-- /mutation-score -->\nbehind\n"));
     CHECK(test::contains(text, "| `bug_dv` | a \\| b | 0.25 s | no | dv (wrong) | dk dq | `T=3,K=1` |\n"));
-    CHECK(found_at_once(file) == std::set<std::string>{"bug_dk", "bug_dq"});
+    CHECK(read_table(file) == std::map<std::string, bool>{{"bug_dk", true}, {"bug_dq", true}, {"bug_dv", false}});
 
     write_bytes(file, "no markers\n");
     const std::string lacks =
@@ -146,8 +189,8 @@ TEST_SUITE("known_bugs") {
       CHECK(answer.verdict == CheckAnswer::Verdict::error);
       return answer.message;
     };
-    CHECK(message_of("", 2) == "exit code 2: no such axis\n");
-    CHECK(message_of(R"({"verdict": "passed", "cases": 9, "failure": null})", 1) == "exit code 1: no such axis\n");
+    CHECK(message_of("", 2) == "exit code 2: no such axis");
+    CHECK(message_of(R"({"verdict": "passed", "cases": 9, "failure": null})", 1) == "exit code 1: no such axis");
     CHECK(message_of(R"({"verdict": "failed", "cases": 9, "failure": null, "summary": "witnesses disagree"})", 1) ==
           "witnesses disagree");
     CHECK(test::contains(message_of("{\"verdict\"", 1), "the report cannot be read: "));
