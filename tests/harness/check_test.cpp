@@ -196,7 +196,7 @@ TEST_CASE("harness: a backward stage alone, dAqk and dAkk to dq, dk, dg and dbet
   CHECK(spoilt.failure->smallest.tensor == "dbeta");
 }
 
-TEST_CASE("harness: our own kernels pass on cases of KDA") {
+TEST_CASE("harness: our own kernels pass on cases of KDA [slow]") {
   for (const auto implementation :
        {kda::Implementation::chunk, kda::Implementation::fused_recurrent, kda::Implementation::fused_chunk}) {
     CAPTURE(kda::name_of(implementation));
@@ -442,7 +442,7 @@ TEST_CASE("harness: another kind of failure does not take the place of the first
   CHECK(text.failure->smallest.settings.integer("K") == 5);
 }
 
-TEST_CASE("harness: right kernels of other forms are not called wrong") {
+TEST_CASE("harness: right kernels of other forms are not called wrong [slow]") {
   // dg as the reverse sum of q dq - k dk1 + k dk2, as many chunk kernels have it: noise where terms cancel.
   const Candidate fused = harness::kda_candidate(kda::Implementation::fused_chunk);
   const Candidate noisy{.name = "sums that cancel", .run = [&](const Case& c) {

@@ -14,7 +14,7 @@ using harness::Case;
 using harness::Settings;
 using harness::Space;
 
-TEST_CASE("harness: every drawn case of KDA is one that the operator takes") {
+TEST_CASE("harness: every drawn case of KDA is one that the operator takes [slow]") {
   const Space space = harness::kda_space();
   for (uint64_t seed = 0; seed < 300; ++seed) {
     const Settings settings = space.draw(seed);
@@ -29,7 +29,7 @@ TEST_CASE("harness: every drawn case of KDA is one that the operator takes") {
   }
 }
 
-TEST_CASE("harness: cases of KDA cover the options and the hard regimes") {
+TEST_CASE("harness: cases of KDA cover the options and the hard regimes [slow]") {
   const Space space = harness::kda_space();
   std::map<std::string, std::set<std::string>> seen;
   bool gate_of_zero = false;

@@ -433,7 +433,7 @@ TEST_SUITE("harness") {
     CHECK(contains(harness::to_html(plain), "<figcaption>kernel</figcaption>"));
   }
 
-  TEST_CASE("to_html: two thousand cases fit into a page, the table of cases says what it leaves out") {
+  TEST_CASE("to_html: two thousand cases fit into a page, the table of cases says what it leaves out [slow]") {
     const Report report = test::synthetic_report(2000, true);
     const std::string page = harness::to_html(report);
     CHECK(page.size() < 3'000'000);
