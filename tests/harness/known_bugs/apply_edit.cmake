@@ -1,7 +1,7 @@
 # Applies one .edit file to copies of the kernels' sources:
 #   cmake -D EDIT=x.edit -D KERNELS=backends/cpu/kda -D OUT=DIR -P apply_edit.cmake
 # Every hunk is `--- before FILE`, lines that FILE has exactly once, `--- after`, lines that take their place. Several
-# hunks of one file are applied in their order. Writes OUT/FILE.
+# hunks of one file are applied in their order. Writes OUT/FILE; what else stood in OUT is gone.
 
 cmake_minimum_required(VERSION 3.22)
 get_filename_component(name ${EDIT} NAME)
@@ -60,6 +60,7 @@ while(NOT at EQUAL -1)
   set(${text} "${head}${after}${tail}")
 endwhile()
 
+file(REMOVE_RECURSE ${OUT})  # a header that an earlier version of the edit left would be included still
 foreach(file IN LISTS edited)
   string(MAKE_C_IDENTIFIER "text_${file}" text)
   file(WRITE ${OUT}/${file} "${${text}}")
