@@ -56,6 +56,8 @@ struct Candidate {
   /// What it promises to return (where the case asks for it); one that is missing is wrong. Empty: all outputs, and all
   /// gradients of cases with an upstream gradient.
   std::vector<std::string> results = {};
+  /// Forgets everything that earlier calls left behind; empty: there is nothing of the kind.
+  std::function<void()> restart = {};
 };
 
 /// A differentiable function as a candidate: its outputs, and its gradients from the tape.
