@@ -3,8 +3,9 @@
 
 namespace deltatape::harness::plugin {
 
-/// Forks; to be called while this process has one thread. Returns in the child, which goes on as the worker, in a
-/// process group of its own. The process that called stays behind and does not return:
+/// Forks; to be called before this process has threads (OpenBLAS, which has some from the start, ends them for a fork).
+/// Returns in the child, which goes on as the worker, in a process group of its own. The process that called stays
+/// behind and does not return:
 ///
 /// - Descendants of the worker whose own parent has ended become its children (as a subreaper), so a process that has
 ///   left the group, such as a daemon, is still found.
