@@ -146,6 +146,9 @@ int32_t leave_grandchild(bool as_daemon) {
     }
     hang();
   }
+  while (as_daemon && ::getsid(child) != child) {
+    std::this_thread::sleep_for(1ms);
+  }
   std::FILE* file = std::fopen(std::getenv("MISBEHAVE_FILE"), "w");
   std::fprintf(file, "%d", static_cast<int>(child));
   std::fclose(file);
