@@ -2,7 +2,7 @@
  * Slow and easy to follow; replace `forward` and `backward` with calls of your own kernel.
  *
  *   cc -O2 -shared -fPIC -I DELTATAPE/harness/plugin my_kda.c -o libmy_kda.so -lm
- *   deltatape check --plugin ./libmy_kda.so --dtype f32,f64 --space gate=none,packing=rows|cu_seqlens
+ *   deltatape check --plugin ./libmy_kda.so --dtype f32,f64 --space 'gate=none,packing=rows|cu_seqlens'
  *
  * It computes in double and does f64 and f32, initial and final states, value heads in groups, and cu_seqlens. What it
  * does not do (gates, norms, segment_ids, 16 bits, ..) it says, and such cases are not counted against it.

@@ -13,6 +13,7 @@
 #include <array>
 #include <cctype>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,8 @@ using Clock = ChildProcess::Clock;
 
 constexpr auto kSlice = std::chrono::milliseconds(20);     // between two looks at whether the child lives
 constexpr auto kGoodbye = std::chrono::milliseconds(500);  // for a child whose socket is closed to end
+constexpr auto kClearingUp = std::chrono::seconds(5);      // for one that is told to end, to end others
+constexpr size_t kMostOutput = size_t{1} << 20;
 
 /// What posix_spawn takes, released at the end.
 class SpawnSettings {
@@ -50,10 +53,11 @@ class SpawnSettings {
   SpawnSettings(const SpawnSettings&) = delete;
   SpawnSettings& operator=(const SpawnSettings&) = delete;
 
-  /// Standard input is empty, standard output goes where errors go, and nothing is inherited but these two.
-  void set_descriptors(int socket, int memory) {
+  /// Standard input is empty, standard output goes where errors go, and nothing else is inherited but these two.
+  void set_descriptors(int output, int socket, int memory) {
     posix_spawn_file_actions_addopen(&files_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files_, STDERR_FILENO, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&files_, output, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&files_, output, STDERR_FILENO);
     posix_spawn_file_actions_adddup2(&files_, socket, kControlDescriptor);
     posix_spawn_file_actions_adddup2(&files_, memory, kMemoryDescriptor);
     posix_spawn_file_actions_addclosefrom_np(&files_, kMemoryDescriptor + 1);
@@ -122,10 +126,16 @@ ChildProcess::ChildProcess(const std::filesystem::path& program, const std::file
   check(paired == 0, "plugin", "no socket: {}", std::strerror(errno));
   socket_ = Descriptor(ends[0]);
   const Descriptor other_end(ends[1]);
+  const int piped = ::pipe2(ends.data(), O_CLOEXEC);
+  check(piped == 0, "plugin", "no pipe: {}", std::strerror(errno));
+  output_ = Descriptor(ends[0]);
+  const Descriptor input(ends[1]);
+  ::fcntl(output_.get(), F_SETFL, O_NONBLOCK);
   const Descriptor for_child = raised(other_end);
   const Descriptor memory_for_child = raised(memory);
+  const Descriptor output_for_child = raised(input);
   SpawnSettings settings;
-  settings.set_descriptors(for_child.get(), memory_for_child.get());
+  settings.set_descriptors(output_for_child.get(), for_child.get(), memory_for_child.get());
   std::vector<std::string> words = {program.string(), "plugin-worker", library.string()};
   std::vector<std::string> variables = child_environment(threads);
   const int error = ::posix_spawn(&process_, program.c_str(), settings.files(), settings.attributes(),
@@ -134,13 +144,14 @@ ChildProcess::ChildProcess(const std::filesystem::path& program, const std::file
 }
 
 ChildProcess::~ChildProcess() {
-  // The group first: as long as its leader is not reaped, nobody else can have its number.
-  siginfo_t end{};
-  if (!look_for_end(process_, end) || end.si_pid == process_) {
+  // Without the other end of its socket it ends all that the plugin has started, then itself.
+  socket_ = Descriptor();
+  if (ended_or_silent(Clock::now() + kClearingUp) == Heard::silent) {
     ::kill(-process_, SIGKILL);
-    while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
-    }
   }
+  while (::waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  pass_on_output();
 }
 
 bool ChildProcess::send(const void* message, size_t size) const { return send_message(socket_.get(), message, size); }
@@ -148,6 +159,7 @@ bool ChildProcess::send(const void* message, size_t size) const { return send_me
 ChildProcess::Heard ChildProcess::receive(void* message, size_t size, Clock::time_point deadline) {
   while (true) {
     const bool gone = !runs();  // before the look into the socket: what it sent last still counts
+    pass_on_output();
     switch (receive_message(socket_.get(), message, size, false)) {
       case Received::message:
         return Heard::message;
@@ -162,8 +174,9 @@ ChildProcess::Heard ChildProcess::receive(void* message, size_t size, Clock::tim
     if (Clock::now() >= deadline) {
       return Heard::late;
     }
-    pollfd event{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-    ::poll(&event, 1, milliseconds_until(deadline));
+    std::array<pollfd, 2> events = {
+        {{.fd = socket_.get(), .events = POLLIN, .revents = 0}, {.fd = output_.get(), .events = POLLIN, .revents = 0}}};
+    ::poll(events.data(), events.size(), milliseconds_until(deadline));
   }
 }
 
@@ -172,6 +185,24 @@ ChildProcess::Heard ChildProcess::ended_or_silent(Clock::time_point deadline) co
     ::poll(nullptr, 0, 1);
   }
   return runs() ? Heard::silent : Heard::ended;
+}
+
+void ChildProcess::pass_on_output() {
+  std::array<char, size_t{1} << 16> bytes;  // all that a pipe holds, as a rule: not more than once, for more may follow
+  const ssize_t size = output_.get() < 0 ? 0 : ::read(output_.get(), bytes.data(), bytes.size());
+  if (size == 0) {
+    output_ = Descriptor();  // closed at the other end, and no longer to be waited for
+  }
+  if (size <= 0 || passed_on_ >= kMostOutput) {
+    return;
+  }
+  const size_t count = std::min(static_cast<size_t>(size), kMostOutput - passed_on_);
+  passed_on_ += count;
+  std::fwrite(bytes.data(), 1, count, stderr);
+  if (passed_on_ == kMostOutput) {
+    fmt::print(stderr, "\nplugin: the rest of what it prints is left out\n");
+  }
+  std::fflush(stderr);
 }
 
 bool ChildProcess::runs() const {

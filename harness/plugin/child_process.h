@@ -11,7 +11,7 @@
 
 namespace deltatape::harness::plugin {
 
-/// A child with a process group of its own and a socket to talk over. It ends, with everything in its group, when this
+/// A child with a socket to talk over and a pipe for what it prints. It ends, with all its descendants, when this
 /// object does.
 class ChildProcess {
  public:
@@ -34,7 +34,8 @@ class ChildProcess {
     silent,  // it lives, but the socket is closed, or what came is no message
     late,
   };
-  /// Waits for a message of exactly this size.
+  /// Waits for a message of exactly this size. Meanwhile, and at the end of this object, what the child has printed is
+  /// passed on to stderr: 1 MiB at most, so that no flood of it fills a log.
   Heard receive(void* message, size_t size, Clock::time_point deadline);
 
   /// Whether it still runs.
@@ -45,9 +46,13 @@ class ChildProcess {
  private:
   /// Waits for its end, for a socket that is closed may just mean that it is ending.
   Heard ended_or_silent(Clock::time_point deadline) const;
+  /// Passes on what there is now.
+  void pass_on_output();
 
   pid_t process_ = 0;
   Descriptor socket_;
+  Descriptor output_;  // its stdout and stderr. Not the caller's: a process that is left would keep that one open
+  size_t passed_on_ = 0;
 };
 
 }  // namespace deltatape::harness::plugin

@@ -25,16 +25,18 @@
  *
  * A case with N = 0, T = 0 or an empty sequence has tensors without elements; their pointers are not to be followed.
  *
- * Around every tensor there is poison: reading it gives NaN, writing it is found. Results are filled with garbage
- * before the call, in turn NaN and numbers, and every element must be written. Inputs must not be written. Every
- * tensor starts at a multiple of 64 bytes.
+ * Around every tensor there is poison: reading it gives NaN, writing it is found. On the CPU, what goes far beyond it,
+ * in front of the first tensor or behind the last, crashes. Results are filled with garbage before the call, in turn
+ * NaN and numbers, and every element must be written. Inputs must not be written. Every tensor starts at a multiple of
+ * 64 bytes.
  *
  * The process stays alive from call to call: what is costly may be done once. It has a time limit per call
  * (`--timeout`) and is started anew after a crash or any other fault. Its stdout goes to stderr.
  *
  * examples/plugin/my_kda.c is one to start from:
  *
- *   cc -O2 -shared -fPIC -I DELTATAPE my_kda.c -o libmy_kda.so && deltatape check --plugin ./libmy_kda.so
+ *   cc -O2 -shared -fPIC -I DELTATAPE/harness/plugin my_kda.c -o libmy_kda.so -lm
+ *   deltatape check --plugin ./libmy_kda.so
  */
 #ifndef DELTATAPE_PLUGIN_H
 #define DELTATAPE_PLUGIN_H

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace deltatape::harness::plugin {
@@ -54,6 +55,12 @@ void fill_words(char* to, size_t bytes, uint64_t word) {
   std::memcpy(to, &word, bytes);
 }
 
+/// Whether fill_words has filled all of it, and nobody else has written there.
+bool holds_words(const char* at, size_t bytes, uint64_t word) {
+  const size_t first = std::min(bytes, sizeof word);
+  return std::memcmp(at, &word, first) == 0 && std::memcmp(at, at + first, bytes - first) == 0;
+}
+
 /// Elements of [at, at + bytes) that differ from `expected`, which advances by `step` elements.
 struct Difference {
   size_t count = 0;
@@ -91,6 +98,13 @@ size_t GuardedLayout::add(const std::string& name, Role role, DType dtype, size_
   return regions_.back().offset;
 }
 
+void GuardedLayout::extend(size_t bytes) {
+  if (!regions_.empty()) {
+    regions_.back().behind += bytes - bytes_;
+    bytes_ = bytes;
+  }
+}
+
 void GuardedLayout::fill(char* block) const {
   for (const Region& region : regions_) {
     fill_words(block + region.offset - region.before, region.before, region.poison);
@@ -108,19 +122,20 @@ std::string GuardedLayout::damage(const char* block, const std::vector<const cha
     const char* start = block + region.offset;
     const size_t size = region.element_bytes;
     const auto* poison = reinterpret_cast<const char*>(&region.poison);
-    const Difference before = compare(start - region.before, region.before, size, poison, 0);
-    if (before.count > 0) {
+    if (!holds_words(start - region.before, region.before, region.poison)) {
+      const Difference before = compare(start - region.before, region.before, size, poison, 0);
       findings.push_back(fmt::format("wrote {} bytes before {}, last at offset -{}", before.count * size, region.name,
                                      region.before - before.last * size));
     }
-    const Difference behind = compare(start + region.bytes, region.behind, size, poison, 0);
-    if (behind.count > 0) {
+    if (!holds_words(start + region.bytes, region.behind, region.poison)) {
+      const Difference behind = compare(start + region.bytes, region.behind, size, poison, 0);
       findings.push_back(fmt::format("wrote {} bytes behind {}, first at offset {}", behind.count * size, region.name,
                                      behind.first * size));
     }
     if (region.role == Role::input) {
-      const Difference inside = compare(start, region.bytes, size, inputs[input++], 1);
-      if (inside.count > 0) {
+      const char* original = inputs[input++];
+      if (region.bytes > 0 && std::memcmp(start, original, region.bytes) != 0) {
+        const Difference inside = compare(start, region.bytes, size, original, 1);
         findings.push_back(fmt::format("wrote to its input {}: {} of {} elements, first element {}", region.name,
                                        inside.count, region.bytes / size, inside.first));
       }

@@ -26,6 +26,8 @@ class GuardedLayout {
   size_t add(const std::string& name, Role role, DType dtype, size_t count);
   /// Of the whole block.
   [[nodiscard]] size_t bytes() const { return bytes_; }
+  /// Makes the block `bytes` bytes large, at least as large as it is: the last guard zone reaches to its end.
+  void extend(size_t bytes);
 
   /// Fills guard zones with poison and results with garbage. Inputs are the caller's to copy in.
   void fill(char* block) const;

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <cstring>
 #include <string_view>
 
 namespace deltatape::harness::plugin {
@@ -45,6 +46,9 @@ LoadedPlugin load_plugin(const std::string& path, Loaded& report) {
   if (list == nullptr) {
     return refused(report, Load::no_results);
   }
+  if (::strnlen(list, kMessageBytes) == kMessageBytes) {
+    return refused(report, Load::long_results);
+  }
   put_text(report.results, list);
   if (const auto name = function_of<decltype(&deltatape_plugin_name)>(library, "deltatape_plugin_name")) {
     const char* text = name();
@@ -58,6 +62,7 @@ LoadedPlugin load_plugin(const std::string& path, Loaded& report) {
       return refused(report, Load::unknown_device, std::string(word));
     }
     plugin.on_device = word == "cuda";
+    report.on_device = plugin.on_device ? 1 : 0;
   }
   return plugin;
 }

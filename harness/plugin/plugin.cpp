@@ -62,6 +62,13 @@ class PluginKernel {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::vector<std::string>& results() const { return results_; }
 
+  /// As after loading: the next call starts a child, and with the same garbage as the first one had.
+  void restart() {
+    session_.reset();
+    bytes_ = kFirstBytes;
+    calls_ = 0;
+  }
+
   Answer run(const Case& c) {
     const KdaCall call = kda_call(c, results_, options_.threads);
     if (session_ && !session_->child.runs()) {
@@ -134,12 +141,17 @@ class PluginKernel {
              DELTATAPE_PLUGIN_ABI_VERSION);
       case Load::no_results:
         fail("plugin", "{} lists no results, expected some such as o,ht,dq", shown_);
+      case Load::long_results:
+        fail("plugin",
+             "{} lists results in more than {} characters, expected names of deltatape_plugin.h such as o,ht,dq",
+             shown_, kMessageBytes - 1);
       case Load::unknown_device:
         fail("plugin", "{} is for the device '{}', expected cpu or cuda", shown_, text);
       case Load::device_not_there:
         fail("plugin", "{} needs a CUDA device: {}", shown_, text);
     }
-    results_ = parse_results(printable(loaded.results));
+    on_device_ = loaded.on_device != 0;
+    results_ = parse_results(printable(loaded.results.data(), loaded.results.size(), kMessageBytes));
     name_ = printable(loaded.name);
     if (name_.empty()) {
       name_ = library_.filename().string();
@@ -177,9 +189,12 @@ class PluginKernel {
     for (const Wanted& wanted : call.results) {
       put_place(message.places[count++], layout, Role::result, wanted);
     }
-    session_->make_room(layout.bytes());
+    session_->make_room(SharedMemory::whole_pages(layout.bytes()));
     bytes_ = session_->memory.bytes();
     message.memory_bytes = bytes_;
+    // Behind the last page of this call the worker's memory is fenced. A device has no fence: a guard zone to the end.
+    layout.extend(on_device_ ? bytes_ : SharedMemory::whole_pages(layout.bytes()));
+    message.used_bytes = layout.bytes();
     char* block = session_->memory.data();
     layout.fill(block);
     for (size_t i = 0; i < call.inputs.size(); ++i) {
@@ -271,6 +286,7 @@ class PluginKernel {
   PluginOptions options_;
   std::string name_;
   std::vector<std::string> results_;
+  bool on_device_ = false;
   std::optional<Session> session_;
   size_t bytes_ = kFirstBytes;  // of shared memory; what cases have needed so far
   uint64_t calls_ = 0;
@@ -281,7 +297,11 @@ class PluginKernel {
 Candidate plugin_candidate(const std::filesystem::path& library, const PluginOptions& options) {
   const auto kernel = std::make_shared<PluginKernel>(library, options);
   return {
-      .name = kernel->name(), .run = [kernel](const Case& c) { return kernel->run(c); }, .results = kernel->results()};
+      .name = kernel->name(),
+      .run = [kernel](const Case& c) { return kernel->run(c); },
+      .results = kernel->results(),
+      .restart = [kernel] { kernel->restart(); },
+  };
 }
 
 }  // namespace deltatape::harness

@@ -22,7 +22,11 @@ struct PluginOptions {
 /// nobody knows, a crash or a hang while loading.
 ///
 /// A case is answered with a fault when the plugin crashes, exits, hangs, says that it failed, writes outside the
-/// results, writes an input; the child is then started anew. The candidate owns the child.
+/// results, writes an input; the child is then started anew. The candidate owns the child; its `restart` ends it, so
+/// that the next case meets a fresh one, as the first case did. What the plugin prints goes to stderr.
+///
+/// What the plugin starts ends with the child, daemons too. The plugin is not held captive: one that kills its parent
+/// process as well can leave processes behind, one that catches SIGSEGV can write far behind its tensors unseen.
 Candidate plugin_candidate(const std::filesystem::path& library, const PluginOptions& options = {});
 
 /// What the child does: serves calls until its parent is gone. `arguments` are those behind `plugin-worker`. Returns

@@ -22,7 +22,7 @@ inline constexpr const char* kWorkerVariable = "DELTATAPE_PLUGIN_WORKER";
 inline constexpr int kLostParent = 113;
 
 /// First word of every message; another one for another layout of messages.
-inline constexpr uint64_t kMagic = 0x6474'706c'7567'0001;
+inline constexpr uint64_t kMagic = 0x6474'706c'7567'0002;
 
 inline constexpr size_t kNameBytes = 24;
 inline constexpr size_t kMessageBytes = 512;
@@ -40,6 +40,7 @@ enum class Load : int32_t {
   missing_function,  // text: its name
   other_version,     // version
   no_results,        // deltatape_plugin_results gave no text
+  long_results,      // or one that does not fit `results`
   unknown_device,    // text: the name
   device_not_there,  // text: why
 };
@@ -49,6 +50,7 @@ struct Loaded {
   uint64_t magic = kMagic;
   Load load = Load::fine;
   int32_t version = 0;
+  int32_t on_device = 0;  // it wants device pointers
   std::array<char, kMessageBytes> text{};
   std::array<char, kMessageBytes> results{};
   std::array<char, 64> name{};
@@ -68,6 +70,7 @@ struct Call {
   uint64_t magic = kMagic;
   uint64_t number = 0;                       // the answer repeats it
   uint64_t memory_bytes = 0;                 // of the shared memory
+  uint64_t used_bytes = 0;                   // of this call, at its start; the rest is not to be touched
   deltatape_kda_call call{};                 // without pointers
   std::array<Place, kMostTensors> places{};  // first the inputs, then the results
 };

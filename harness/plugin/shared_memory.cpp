@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -27,18 +28,34 @@ void SharedMemory::grow(const Descriptor& file, size_t bytes) {
 
 bool SharedMemory::map(int descriptor, size_t bytes) {
   unmap();
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
-  if (data == MAP_FAILED) {
+  const size_t whole = 2 * kFenceBytes + whole_pages(bytes);
+  void* reserved = ::mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) {
     return false;
   }
-  data_ = static_cast<char*>(data);
+  data_ = static_cast<char*>(reserved) + kFenceBytes;
   bytes_ = bytes;
+  if (::mmap(data_, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, descriptor, 0) == MAP_FAILED) {
+    unmap();
+    return false;
+  }
   return true;
+}
+
+bool SharedMemory::fence_behind(size_t bytes) {
+  const size_t open = std::min(whole_pages(bytes), whole_pages(bytes_));
+  return ::mprotect(data_, open, PROT_READ | PROT_WRITE) == 0 &&
+         ::mprotect(data_ + open, whole_pages(bytes_) - open, PROT_NONE) == 0;
+}
+
+size_t SharedMemory::whole_pages(size_t bytes) {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  return (bytes + page - 1) / page * page;
 }
 
 void SharedMemory::unmap() {
   if (data_ != nullptr) {
-    ::munmap(data_, bytes_);
+    ::munmap(data_ - kFenceBytes, 2 * kFenceBytes + whole_pages(bytes_));
     data_ = nullptr;
     bytes_ = 0;
   }

@@ -22,13 +22,21 @@ class SharedMemory {
   /// Makes the file larger. Throws Error when there is no memory left.
   static void grow(const Descriptor& file, size_t bytes);
 
-  /// Maps the first `bytes` bytes, in place of what was mapped before. False when that is not possible.
+  /// Maps the first `bytes` bytes, in place of what was mapped before, between two fences: addresses that crash who
+  /// touches them. False when that is not possible.
   bool map(int descriptor, size_t bytes);
+  /// From now on the pages behind the first `bytes` bytes are a fence, too, and those before are none. False when they
+  /// are not mapped any more.
+  bool fence_behind(size_t bytes);
 
   [[nodiscard]] char* data() const { return data_; }
   [[nodiscard]] size_t bytes() const { return bytes_; }
+  /// `bytes`, up to the end of its last page.
+  static size_t whole_pages(size_t bytes);
 
  private:
+  static constexpr size_t kFenceBytes = size_t{1} << 26;
+
   void unmap();
 
   char* data_ = nullptr;

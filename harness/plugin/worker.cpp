@@ -1,17 +1,18 @@
 // The child: loads the plugin and serves calls.
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>  // NOLINT(modernize-deprecated-headers): <csignal> does not promise kill
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <optional>
-#include <thread>
+#include <utility>
 
 #include "core/error.h"
 #include "harness/plugin/device_memory.h"
@@ -19,22 +20,12 @@
 #include "harness/plugin/plugin.h"
 #include "harness/plugin/protocol.h"
 #include "harness/plugin/shared_memory.h"
+#include "harness/plugin/supervisor.h"
 
 namespace deltatape::harness {
 namespace {
 
 using namespace plugin;
-
-/// Ends this process and all that it has started when the parent is gone, whatever the plugin is doing.
-/// (PR_SET_PDEATHSIG would do so already when the parent's thread is gone, and for this process alone.)
-void watch_parent() {
-  pollfd parent{.fd = kControlDescriptor, .events = 0, .revents = 0};
-  while (::poll(&parent, 1, -1) < 0 && errno == EINTR) {
-  }
-  if ((parent.revents & POLLHUP) != 0) {
-    ::kill(0, SIGKILL);
-  }
-}
 
 /// A crash ends this process at once and leaves no file behind.
 void prepare_process() {
@@ -53,25 +44,56 @@ bool send(const Message& message) {
   return send_message(kControlDescriptor, &message, sizeof message);
 }
 
-/// Room for the plugin's message, and behind it more that must stay zero.
+/// The descriptors that the child starts with, as they were then.
+class KnownDescriptors {
+ public:
+  /// False when the plugin has closed one, or something else has its number now.
+  [[nodiscard]] bool unchanged() const { return look() == before_; }
+
+ private:
+  using Identity = std::pair<dev_t, ino_t>;
+  static std::array<Identity, 2> look() {
+    std::array<Identity, 2> found{};
+    for (size_t i = 0; i < found.size(); ++i) {
+      struct stat about {};
+      if (::fstat(i == 0 ? kControlDescriptor : kMemoryDescriptor, &about) == 0) {
+        found[i] = {about.st_dev, about.st_ino};
+      }
+    }
+    return found;
+  }
+  std::array<Identity, 2> before_ = look();
+};
+
+/// Room for the plugin's message between two zones that must stay as they are.
 class MessageBuffer {
  public:
   char* fresh() {
-    std::fill(bytes_.begin(), bytes_.end(), '\0');
-    return bytes_.data();
+    std::fill(bytes_.begin(), bytes_.end(), kUntouched);
+    std::fill(bytes_.begin() + kZone, bytes_.begin() + kZone + kMessageBytes, '\0');
+    return bytes_.data() + kZone;
   }
-  [[nodiscard]] std::string text() const { return {bytes_.data(), ::strnlen(bytes_.data(), kMessageBytes)}; }
-  [[nodiscard]] bool overrun() const {
-    return std::any_of(bytes_.begin() + kMessageBytes, bytes_.end(), [](char c) { return c != '\0'; });
+  [[nodiscard]] std::string text() const {
+    return {bytes_.data() + kZone, ::strnlen(bytes_.data() + kZone, kMessageBytes)};
   }
+  [[nodiscard]] bool underrun() const { return touched(bytes_.begin(), bytes_.begin() + kZone); }
+  [[nodiscard]] bool overrun() const { return touched(bytes_.begin() + kZone + kMessageBytes, bytes_.end()); }
 
  private:
-  std::array<char, 2 * kMessageBytes + 4096> bytes_{};
+  static constexpr size_t kZone = 4096;
+  static constexpr char kUntouched = '\x5a';
+  using Bytes = std::array<char, kMessageBytes + 2 * kZone>;
+
+  static bool touched(Bytes::const_iterator from, Bytes::const_iterator to) {
+    return std::any_of(from, to, [](char c) { return c != kUntouched; });
+  }
+  Bytes bytes_{};
 };
 
 class Worker {
  public:
-  Worker(LoadedPlugin loaded, std::optional<DeviceMemory>& device) : plugin_(loaded), device_(device) {}
+  Worker(LoadedPlugin loaded, std::optional<DeviceMemory>& device, const KnownDescriptors& descriptors)
+      : plugin_(loaded), device_(device), descriptors_(descriptors) {}
 
   /// Until the parent is gone. Returns the exit code.
   int serve() {
@@ -79,10 +101,8 @@ class Worker {
     while (receive_message(kControlDescriptor, &call, sizeof call, true) == Received::message) {
       Reply reply;
       reply.number = call.number;
-      if (call.memory_bytes != memory_.bytes() && !memory_.map(kMemoryDescriptor, call.memory_bytes)) {
-        return kLostParent;
-      }
       try {
+        prepare_memory(call);
         run(call, reply);
       } catch (const std::exception& error) {
         break_off(reply, error.what());
@@ -93,7 +113,7 @@ class Worker {
         ::_exit(0);  // the plugin has forked, and this is not the process that was asked
       }
       std::fflush(nullptr);
-      if (!send(reply)) {
+      if (!descriptors_.unchanged() || !send(reply)) {
         return kLostParent;
       }
     }
@@ -106,11 +126,17 @@ class Worker {
     put_text(reply.text, text);
   }
 
+  void prepare_memory(const Call& call) {
+    check(call.memory_bytes == memory_.bytes() || memory_.map(kMemoryDescriptor, call.memory_bytes), "plugin",
+          "{} bytes of shared memory cannot be mapped in its process: {}", call.memory_bytes, std::strerror(errno));
+    check(memory_.fence_behind(call.used_bytes), "plugin", "the memory of the tensors is not mapped any more");
+  }
+
   void run(const Call& message, Reply& reply) {
     char* base = memory_.data();
     if (device_) {
       base = device_->reserve(message.memory_bytes);
-      device_->copy_from_host(memory_.data(), message.memory_bytes);
+      device_->copy_from_host(memory_.data(), message.used_bytes);
     }
     std::array<deltatape_tensor, kMostTensors> tensors{};
     deltatape_kda_call call = message.call;
@@ -129,16 +155,19 @@ class Worker {
     reply.status = plugin_.run(&call, message_.fresh(), kMessageBytes);
     if (device_) {
       device_->synchronize();
-      device_->copy_to_host(memory_.data(), message.memory_bytes);
+      device_->copy_to_host(memory_.data(), message.used_bytes);
     }
     put_text(reply.text, message_.text());
     if (message_.overrun()) {
       break_off(reply, fmt::format("wrote behind its message, which has {} bytes", kMessageBytes));
+    } else if (message_.underrun()) {
+      break_off(reply, "wrote before its message");
     }
   }
 
   LoadedPlugin plugin_;
   std::optional<DeviceMemory>& device_;
+  const KnownDescriptors& descriptors_;
   SharedMemory memory_;
   MessageBuffer message_;
   pid_t process_ = ::getpid();
@@ -152,7 +181,11 @@ int plugin_worker(const std::vector<std::string>& arguments) {
     std::fputs("plugin-worker: this is what `deltatape check --plugin` starts, not a command\n", stderr);
     return 2;
   }
-  std::thread(watch_parent).detach();
+  if (!leave_supervisor(kControlDescriptor)) {
+    std::fprintf(stderr, "plugin-worker: no process for the plugin: %s\n", std::strerror(errno));
+    return 2;
+  }
+  const KnownDescriptors descriptors;
   Loaded report;
   const LoadedPlugin loaded = load_plugin(arguments[0], report);
   std::optional<DeviceMemory> device;
@@ -165,10 +198,10 @@ int plugin_worker(const std::vector<std::string>& arguments) {
     }
   }
   std::fflush(nullptr);
-  if (!send(report)) {
+  if (!descriptors.unchanged() || !send(report)) {
     return kLostParent;
   }
-  return report.load == Load::fine ? Worker(loaded, device).serve() : 0;
+  return report.load == Load::fine ? Worker(loaded, device, descriptors).serve() : 0;
 }
 
 }  // namespace deltatape::harness

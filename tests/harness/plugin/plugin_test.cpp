@@ -119,6 +119,8 @@ TEST_CASE("plugin_candidate: what is wrong with the library") {
         "plugin: LIB lists the result 'foo', expected names of deltatape_plugin.h such as o,ht,dq");
   CHECK(loading_error("empty_results") ==
         "plugin: LIB lists the result '', expected names of deltatape_plugin.h such as o,ht,dq");
+  CHECK(loading_error("long_results") ==
+        "plugin: LIB lists results in more than 511 characters, expected names of deltatape_plugin.h such as o,ht,dq");
   CHECK(loading_error("same_result") == "plugin: LIB lists the result 'o' twice");
   CHECK(loading_error("crash_loading") == "plugin: LIB crashed with SIGSEGV (segmentation fault) while loading");
   CHECK(loading_error("exit_loading") == "plugin: LIB ended with exit code 5 while loading");
@@ -264,6 +266,11 @@ TEST_CASE("plugin_candidate: every fault has its sentence, and the next case is 
       {"throw", "threw this"},
       {"write_behind", "wrote 4 bytes behind dq, first at offset 0"},
       {"write_before", "wrote 8 bytes before dv, last at offset -12"},
+      {"write_pages_behind", "crashed with SIGSEGV (segmentation fault)"},
+      {"write_far_behind", "crashed with SIGSEGV (segmentation fault)"},
+      {"write_very_far_behind", "crashed with SIGSEGV (segmentation fault)"},
+      {"write_far_before", "crashed with SIGSEGV (segmentation fault)"},
+      {"read_far_behind", "crashed with SIGSEGV (segmentation fault)"},
       {"write_input", "wrote to its input k: 1 of 21 elements, first element 5"},
       {"write_everywhere",
        "wrote 4 bytes before q, last at offset -4; wrote 4 bytes behind q, first at offset 0; wrote to its input q: 21 "
@@ -272,9 +279,15 @@ TEST_CASE("plugin_candidate: every fault has its sentence, and the next case is 
       {"failed_silently", "failed and gave no reason"},
       {"failed_wildly", wild.c_str()},
       {"long_message", "wrote behind its message, which has 512 bytes"},
+      {"message_before", "wrote before its message"},
+      {"message_one_behind", "wrote behind its message, which has 512 bytes"},
       {"status", "returned the status 77, which is none: what"},
       {"corrupt_heap", ".."},
       {"close", "closed the file descriptors of the harness"},
+      {"close_memory", "closed the file descriptors of the harness"},
+      {"replace_memory", "closed the file descriptors of the harness"},
+      {"kill_group", "crashed with SIGTERM (terminated)"},
+      {"kill_supervisor", "crashed with SIGKILL (killed)"},
       {"close_and_hang", "..", 0.5},  // whether the socket hangs up is up to the system
       {"babble", "closed the file descriptors of the harness, or wrote to them"},
       {"flood", "closed the file descriptors of the harness, or wrote to them"},
@@ -356,21 +369,60 @@ TEST_CASE("plugin_candidate: what a plugin has started ends with it") {
   if (no_program()) {
     return;
   }
-  const test::TemporaryFolder folder;
-  const Variable variable("MISBEHAVE", "grandchild");
-  const Variable file("MISBEHAVE_FILE", folder / "process");
-  pid_t process = 0;
-  {
-    const Candidate candidate = plugin_candidate(kMisbehaving, options());
-    CHECK(candidate.run(make_case("T=7,loss=o")).status == Answer::Status::answered);
-    process = std::atoi(test::read_bytes(folder / "process").c_str());
+  for (const std::string behaviour : {"grandchild", "daemon", "daemon_and_crash", "daemon_and_hang"}) {
+    CAPTURE(behaviour);
+    const test::TemporaryFolder folder;
+    const Variable variable("MISBEHAVE", behaviour);
+    const Variable file("MISBEHAVE_FILE", folder / "process");
+    const bool returns = behaviour == "grandchild" || behaviour == "daemon";
+    const Candidate candidate = plugin_candidate(kMisbehaving, options(returns ? 10.0 : 0.5));
+    CHECK(is_fault(candidate.run(make_case("T=7,loss=o"))) == !returns);
+    const pid_t process = std::atoi(test::read_bytes(folder / "process").c_str());
     REQUIRE(process > 0);
-    CHECK(process_lives(process));
+    CHECK(process_lives(process) == returns);
+    candidate.restart();
+    CHECK_FALSE(process_lives(process));
   }
-  for (int i = 0; i < 100 && process_lives(process); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK_FALSE(has_children());
+}
+
+TEST_CASE("plugin_candidate: after restart the next call is as the first one was") {
+  if (no_program()) {
+    return;
   }
-  CHECK_FALSE(process_lives(process));
+  const Case c = make_case("T=7,K=3,V=2,loss=o");
+  {
+    const Variable variable("MISBEHAVE", "count_calls");
+    const Candidate candidate = plugin_candidate(kMisbehaving, options());
+    candidate.restart();  // before any call
+    CHECK(all_equal(find(candidate.run(c).results, "o"), 1.0));
+    CHECK(all_equal(find(candidate.run(c).results, "o"), 2.0));
+    candidate.restart();
+    CHECK_FALSE(has_children());
+    candidate.restart();
+    CHECK(all_equal(find(candidate.run(c).results, "o"), 1.0));
+    CHECK(all_equal(find(candidate.run(c).results, "o"), 2.0));
+  }
+  const Variable variable("MISBEHAVE", "silent");
+  const Candidate candidate = plugin_candidate(kMisbehaving, options());
+  CHECK(all_equal(find(candidate.run(c).results, "dq"), std::nan("")));
+  candidate.restart();
+  CHECK(all_equal(find(candidate.run(c).results, "dq"), std::nan("")));
+}
+
+TEST_CASE("plugin_candidate: a small case after a large one has its fence where it ends") {
+  if (no_program()) {
+    return;
+  }
+  const Variable variable("MISBEHAVE", "write_far_behind");
+  const Candidate candidate = plugin_candidate(kMisbehaving, options());
+  const auto larger = [&](int tokens) {
+    return candidate.run(make_case("T=" + std::to_string(tokens) + ",K=100,V=100,B=5,loss=o"));
+  };
+  CHECK(larger(100).status == Answer::Status::answered);
+  CHECK(candidate.run(make_case("T=5,loss=o")).status == Answer::Status::answered);
+  CHECK(larger(101).status == Answer::Status::answered);
+  CHECK(candidate.run(make_case("T=7,loss=o")).message == "crashed with SIGSEGV (segmentation fault)");
 }
 
 TEST_CASE("deltatape plugin-worker: not a command; nothing of a plugin on stdout; children end with the program") {
@@ -388,8 +440,16 @@ TEST_CASE("deltatape plugin-worker: not a command; nothing of a plugin on stdout
     CHECK_FALSE(test::contains(printed.out, "printed by a plugin"));
     CHECK(test::contains(printed.err, "printed by a plugin"));
   }
+  {
+    const Variable variable("MISBEHAVE", "print_much");
+    const test::ProgramResult printed = test::run_program(check);
+    CHECK(printed.out.size() < 100'000);
+    CHECK(printed.err.size() > 1'000'000);
+    CHECK(printed.err.size() < 1'100'000);
+    CHECK(test::contains(printed.err, "\nplugin: the rest of what it prints is left out\n"));
+  }
   const test::TemporaryFolder folder;
-  const Variable variable("MISBEHAVE", "grandchild_and_hang");
+  const Variable variable("MISBEHAVE", "daemon_and_hang");
   const Variable file("MISBEHAVE_FILE", folder / "process");
   const pid_t program = test::start_program(check, folder.path());
   pid_t process = 0;
@@ -421,6 +481,8 @@ TEST_CASE("plugin_candidate: device pointers, by a stand-in for the CUDA run-tim
   CHECK(answer_to_7("on_device", "K=200,V=200,B=4,h0=yes,loss=o").status == Answer::Status::answered);
   CHECK(answer_to_7("write_behind").message == "wrote 4 bytes behind dq, first at offset 0");
   CHECK(answer_to_7("write_input").message == "wrote to its input k: 1 of 21 elements, first element 5");
+  CHECK(answer_to_7("write_pages_behind").message == "wrote 4 bytes behind dbeta, first at offset 16384");
+  CHECK(answer_to_7("write_far_behind").message == "wrote 4 bytes behind dbeta, first at offset 300000");
   CHECK(answer_to_7("failed").message == "failed: out of registers");
   CHECK(all_equal(find(answer_to_7("read_behind").results, "o"), std::nan("")));
   {

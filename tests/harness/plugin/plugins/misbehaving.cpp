@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): <csignal> does not promise kill
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -137,16 +138,24 @@ int32_t corrupt_heap(const Context&) {
   return DELTATAPE_OK;
 }
 
-int32_t leave_grandchild(const Context&) {
+int32_t leave_grandchild(bool as_daemon) {
   const pid_t child = ::fork();
   if (child == 0) {
+    if (as_daemon) {
+      ::setsid();
+    }
     hang();
+  }
+  while (as_daemon && ::getsid(child) != child) {
+    std::this_thread::sleep_for(1ms);
   }
   std::FILE* file = std::fopen(std::getenv("MISBEHAVE_FILE"), "w");
   std::fprintf(file, "%d", static_cast<int>(child));
   std::fclose(file);
   return DELTATAPE_OK;
 }
+
+char* end_of_last_result(const Context& c) { return end(c.call.results[c.call.result_count - 1]); }
 
 using Behaviour = int32_t (*)(const Context&);
 
@@ -175,6 +184,41 @@ const std::map<std::string_view, Behaviour>& behaviours() {
       {"write_before",
        [](const Context& c) {
          std::memset(begin(c.find("dv")) - 16, 1, 8);
+         return 0;
+       }},
+      {"write_pages_behind",
+       [](const Context& c) {
+         std::memset(end_of_last_result(c) + 16384, 1, 4);
+         return 0;
+       }},
+      {"write_far_behind",
+       [](const Context& c) {
+         std::memset(end_of_last_result(c) + 300000, 1, 4);
+         return 0;
+       }},
+      {"write_very_far_behind",
+       [](const Context& c) {
+         std::memset(end_of_last_result(c) + (8 << 20), 1, 4);
+         return 0;
+       }},
+      {"write_far_before",
+       [](const Context& c) {
+         std::memset(begin(c.call.inputs[0]) - (8 << 20), 1, 4);
+         return 0;
+       }},
+      {"read_far_behind",
+       [](const Context& c) {
+         write_zeros(c.call);
+         return *end_of_last_result(c) == end_of_last_result(c)[300000] ? 0 : 1;
+       }},
+      {"count_calls",  // into o
+       [](const Context& c) {
+         static int calls = 0;
+         write_zeros(c.call);
+         const auto count = static_cast<float>(++calls);
+         for (auto* x = begin(c.find("o")); x < end(c.find("o")); x += 4) {
+           std::memcpy(x, &count, 4);
+         }
          return 0;
        }},
       {"add_behind",
@@ -218,10 +262,29 @@ const std::map<std::string_view, Behaviour>& behaviours() {
          std::memset(c.message, 'x', static_cast<size_t>(c.message_size) + 100);
          return static_cast<int32_t>(DELTATAPE_FAILED);
        }},
+      {"message_before",
+       [](const Context& c) {
+         c.message[-1] = '\0';
+         return c.say("what", DELTATAPE_FAILED);
+       }},
+      {"message_one_behind",
+       [](const Context& c) {
+         c.message[c.message_size] = '\0';
+         return c.say("what", DELTATAPE_FAILED);
+       }},
       {"status", [](const Context& c) { return c.say("what", 77); }},
       {"print",
        [](const Context& c) {
          std::printf("printed by a plugin\n");
+         write_zeros(c.call);
+         return 0;
+       }},
+      {"print_much",
+       [](const Context& c) {
+         const std::string line(999, 'x');
+         for (int i = 0; i < 3000; ++i) {
+           std::printf("%s\n", line.c_str());
+         }
          write_zeros(c.call);
          return 0;
        }},
@@ -232,6 +295,17 @@ const std::map<std::string_view, Behaviour>& behaviours() {
            ::close(i);
          }
          return 0;
+       }},
+      {"close_memory",
+       [](const Context& c) {
+         write_zeros(c.call);
+         return static_cast<int32_t>(::close(4));
+       }},
+      {"replace_memory",
+       [](const Context& c) {
+         write_zeros(c.call);
+         ::close(4);
+         return static_cast<int32_t>(::open("/dev/null", O_RDONLY) < 0);
        }},
       {"close_and_hang",
        [](const Context&) -> int32_t {
@@ -264,10 +338,23 @@ const std::map<std::string_view, Behaviour>& behaviours() {
          return static_cast<int32_t>(
              ::fallocate(4, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(1) << 20));
        }},
-      {"grandchild", leave_grandchild},
-      {"grandchild_and_hang",
-       [](const Context& c) -> int32_t {
-         leave_grandchild(c);
+      {"grandchild", [](const Context&) { return leave_grandchild(false); }},
+      {"daemon", [](const Context&) { return leave_grandchild(true); }},
+      {"daemon_and_crash",
+       [](const Context&) {
+         leave_grandchild(true);
+         crash();
+         return 0;
+       }},
+      {"daemon_and_hang",
+       [](const Context&) -> int32_t {
+         leave_grandchild(true);
+         hang();
+       }},
+      {"kill_group", [](const Context&) -> int32_t { return ::kill(0, SIGTERM); }},
+      {"kill_supervisor",
+       [](const Context&) -> int32_t {
+         ::kill(::getppid(), SIGKILL);
          hang();
        }},
       {"fork",  // and both go on
@@ -304,6 +391,8 @@ const std::map<std::string_view, Behaviour>& behaviours() {
   return all;
 }
 
+const std::string kLongResults = "o," + std::string(508, ' ') + "dq";  // 512 characters
+
 }  // namespace
 
 extern "C" {
@@ -317,6 +406,7 @@ const char* deltatape_plugin_results() {
   return wish() == "unknown_result"  ? "o,foo"
          : wish() == "same_result"   ? "o,dq,o"
          : wish() == "empty_results" ? ""
+         : wish() == "long_results"  ? kLongResults.c_str()
          : wish() == "many_results"  ? "o,ht,dq,dk,dv,dg,dbeta,dA_log,ddt_bias,dh0,g_cumsum,Aqk,Akk,w,u,qg,kg,v_new,h,"
                                        "dAqk,dAkk,dh"
                                      : "o, ht, dq, dk, dv, dg, dbeta, dA_log, ddt_bias, dh0";
