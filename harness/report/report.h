@@ -41,6 +41,7 @@ struct Judgement {
   double composed = 0.0;  // the error of the composed path at the same dtype
   double fine_limit = 0.0;
   double wrong_limit = 0.0;
+  bool repeatable = true;  // the same bits in every run of the case
 };
 
 /// Where one tensor is off: the largest error per time and channel.
