@@ -166,9 +166,9 @@ class Check {
         candidate_.restart();
       }
       CaseReport result = check_case(reference_, candidate_, space_, settings, options_);
-      // The same kind of failure: a kernel that crashes where it was never meant to run is another story.
-      const bool failed =
-          result.status == CaseReport::Status::failed && result.judgements.empty() == failure.first.judgements.empty();
+      // The same failure: a kernel that crashes where it was never meant to run, or another tensor, is another story.
+      const bool failed = result.status == CaseReport::Status::failed && result.tensor == failure.first.tensor &&
+                          result.judgements.empty() == failure.first.judgements.empty();
       if (failed) {
         failure.smallest = std::move(result);
       }
