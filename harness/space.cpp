@@ -207,7 +207,7 @@ const Space::Restriction* Space::restriction_of(const Axis& axis) const {
 }
 
 Value Space::draw_axis(const Axis& axis, Generator& generator, const Settings& so_far) const {
-  const Value drawn = axis.draw(generator, so_far);
+  Value drawn = axis.draw(generator, so_far);
   const Restriction* restriction = restriction_of(axis);
   if (restriction == nullptr) {
     return drawn;

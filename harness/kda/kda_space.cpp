@@ -42,7 +42,7 @@ Value draw_width(Generator& generator, const Settings& so_far) {
 }
 
 /// An integer axis whose draw depends on what was drawn before.
-Axis sized(std::string name, std::string help, int64_t low,
+Axis sized(const std::string& name, const std::string& help, int64_t low,
            std::function<Value(Generator&, const Settings& so_far)> draw) {
   Space ends;
   ends.integer(name, help, low, low);

@@ -41,6 +41,8 @@
 #ifndef DELTATAPE_PLUGIN_H
 #define DELTATAPE_PLUGIN_H
 
+/* NOLINTBEGIN(modernize-deprecated-headers,modernize-use-using): this is C. */
+
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -109,5 +111,7 @@ const char* deltatape_plugin_device(void);
 #ifdef __cplusplus
 }
 #endif
+
+/* NOLINTEND(modernize-deprecated-headers,modernize-use-using) */
 
 #endif

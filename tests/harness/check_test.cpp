@@ -58,7 +58,7 @@ CheckOptions few(int64_t cases) {
 }
 
 /// KDA by the fused kernel with one result changed afterwards.
-Candidate spoiled(const std::string& tensor, std::function<Tensor(const Tensor&, const Settings&)> change) {
+Candidate spoiled(const std::string& tensor, const std::function<Tensor(const Tensor&, const Settings&)>& change) {
   const Candidate good = harness::kda_candidate(kda::Implementation::fused_chunk);
   return {.name = "spoiled " + tensor, .run = [good, tensor, change](const Case& c) {
             Answer answer = good.run(c);

@@ -14,11 +14,11 @@ using harness::Expected;
 using harness::Judgement;
 using harness::Verdict;
 
-Tensor vector_of(std::vector<double> values, DType dtype = DType::f32) { return to(from_vector(values), dtype); }
+Tensor vector_of(const std::vector<double>& values, DType dtype = DType::f32) { return to(from_vector(values), dtype); }
 
 TEST_CASE("harness: the verdict follows the composed path and the conditioning of a case") {
   const Expected easy{.name = "o", .value = vector_of({1.0, -2.0, 0.5}, DType::f64), .composed = 1e-7};
-  const auto verdict = [](const Expected& expected, std::vector<double> x) {
+  const auto verdict = [](const Expected& expected, const std::vector<double>& x) {
     return harness::judge(expected, vector_of(std::move(x)), DType::f32, {}).verdict;
   };
   CHECK(verdict(easy, {1.0, -2.0, 0.5}) == Verdict::fine);
