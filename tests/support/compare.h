@@ -42,8 +42,9 @@ Comparison compare(const Tensor& actual, const Array& expected, DType dtype, con
 /// What a failure is reported under: the tensor's name, the seed of its inputs, the line in the test.
 struct Label {
   template <class Name>
-  Label(Name&& tensor, std::optional<uint64_t> inputs_seed = std::nullopt,  // NOLINT(google-explicit-constructor)
-        const char* source_file = __builtin_FILE(), int source_line = __builtin_LINE())
+  // NOLINTNEXTLINE(google-explicit-constructor,bugprone-forwarding-reference-overload)
+  Label(Name&& tensor, std::optional<uint64_t> inputs_seed = std::nullopt, const char* source_file = __builtin_FILE(),
+        int source_line = __builtin_LINE())
       : name(std::forward<Name>(tensor)), seed(inputs_seed), file(source_file), line(source_line) {}
 
   std::string name;
