@@ -35,7 +35,7 @@ std::string table(const std::vector<std::string>& columns, const std::string& ro
   std::string head;
   for (const std::string& column : columns) {
     head += column.starts_with('#') ? "<th class=\"n\" scope=\"col\">" + column.substr(1) + "</th>"
-                                  : "<th scope=\"col\">" + column + "</th>";
+                                    : "<th scope=\"col\">" + column + "</th>";
   }
   return "<div class=\"scroll\"><table><thead><tr>" + head + "</tr></thead><tbody>" + rows + "</tbody></table></div>";
 }

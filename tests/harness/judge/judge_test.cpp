@@ -19,7 +19,7 @@ Tensor vector_of(const std::vector<double>& values, DType dtype = DType::f32) { 
 TEST_CASE("harness: the verdict follows the composed path and the conditioning of a case") {
   const Expected easy{.name = "o", .value = vector_of({1.0, -2.0, 0.5}, DType::f64), .composed = 1e-7};
   const auto verdict = [](const Expected& expected, const std::vector<double>& x) {
-    return harness::judge(expected, vector_of(std::move(x)), DType::f32, {}).verdict;
+    return harness::judge(expected, vector_of(x), DType::f32, {}).verdict;
   };
   CHECK(verdict(easy, {1.0, -2.0, 0.5}) == Verdict::fine);
   CHECK(verdict(easy, {1.0 + 1e-6, -2.0, 0.5}) == Verdict::fine);
