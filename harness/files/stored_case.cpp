@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "harness/files/json_text.h"
+#include "harness/judge/expectation.h"
 #include "io/npy.h"
 #include "ops/convert.h"
 
@@ -20,20 +21,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kRead = "read_case";
 constexpr std::string_view kResults = "read_results";
 constexpr const char* kIntermediates = "intermediates/";
-
-// The distance from 1 to the next number.
-double resolution(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return 0x1p-23;
-    case DType::f16:
-      return 0x1p-10;
-    case DType::bf16:
-      return 0x1p-7;
-    default:
-      return 0x1p-52;
-  }
-}
 
 double largest(const std::vector<double>& values) {
   double most = 0.0;
@@ -60,7 +47,7 @@ bool is_same(const Tensor& x, const Tensor& expected) {
     return x.to_vector<int64_t>() == expected.to_vector<int64_t>();
   }
   constexpr double kLastBits = 64.0;  // of what exp and log of two machines may differ by
-  const double share = resolution(expected.dtype()) + kLastBits * resolution(DType::f64);
+  const double share = 2.0 * unit_roundoff(expected.dtype()) + kLastBits * 2.0 * unit_roundoff(DType::f64);
   return is_near(x, expected, share * largest(expected.to_vector<double>()));
 }
 
