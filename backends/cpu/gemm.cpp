@@ -72,6 +72,38 @@ constexpr bool kWeHaveAvx512 = true;
 constexpr bool kWeHaveAvx512 = false;
 #endif
 
+// C = A B by small_gemm with few enough rows at a time that they stay in the second-level cache beside B: they are read
+// once for every panel of B.
+template <class T>
+void small_gemm_by_rows(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+  constexpr int64_t kMultiple = 48;  // whole tiles
+  constexpr int64_t kBytes = 128 * 1024;
+  const int64_t most = std::max(int64_t{1}, kBytes / (k * static_cast<int64_t>(sizeof(T)) * kMultiple)) * kMultiple;
+  const bool one_block = m <= most;
+  // Rows that are columns in memory: a tile uses a whole cache line of each column with AVX-512, and a part with AVX2.
+  const bool pack_a = !kWeHaveAvx512 && a.column_stride != 1;
+  if (one_block && !pack_a) {
+    small_gemm(m, n, k, a, b, c, ldc, Update::set);
+    return;
+  }
+  const bool pack_b = b.column_stride != 1;
+  Scratch<T> a_packed(pack_a ? std::min(m, most) * k : 0);
+  Scratch<T> b_packed(pack_b ? k * n : 0);
+  if (pack_b) {
+    pack_matrix(k, n, b, b_packed.data());
+    b = {b_packed.data(), n, 1};
+  }
+  for (int64_t i = 0; i < m; i += most) {
+    const int64_t rows = std::min(most, m - i);
+    MatrixView<T> block = a.block(i, 0);
+    if (pack_a) {
+      pack_matrix(rows, k, block, a_packed.data());
+      block = {a_packed.data(), k, 1};
+    }
+    small_gemm(rows, n, k, block, b, c + i * ldc, ldc, Update::set);
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -99,7 +131,7 @@ template <class T>
 void blocked_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
   // A tile reads a panel of B (at most 32 KiB) from L1 and a group of rows of A (8 KiB) from L2, where a block of B
   // (512 KiB) waits too.
-  constexpr int64_t kGroup = 8;
+  constexpr int64_t kGroup = kWeHaveAvx512 ? 8 : 12;  // whole tiles of small_gemm
   constexpr int64_t kPanel = 128 / static_cast<int64_t>(sizeof(T));
   constexpr int64_t kDepth = 1024 / static_cast<int64_t>(sizeof(T));
   constexpr int64_t kRows = 16 * kGroup;
@@ -136,13 +168,15 @@ void blocked_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T
 
 template <class T>
 void gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
-  // Measured on Zen 5. With AVX-512 small_gemm keeps its pace until B leaves the second-level cache; with AVX2 it is
-  // ahead of OpenBLAS up to about 64^3.
+  // small_gemm is the fastest as long as B stays in the second-level cache, and where B is read only a few times
+  // (bench_gemm --shares large).
+  constexpr double kBytesOfB = (kWeHaveAvx512 ? 1024 : 256) * 1024;
   const double bytes_of_b = static_cast<double>(k) * static_cast<double>(n) * static_cast<double>(sizeof(T));
-  const double products = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  const bool small = kWeHaveAvx512 ? bytes_of_b <= 256.0 * 1024 : products <= 64.0 * 64 * 64;
-  if (small || std::min({m, n, k}) <= 3 || k > kBlasLimit) {
+  const bool few_rows = kWeHaveAvx512 && m <= 32 && b.column_stride == 1;
+  if (few_rows || std::min({m, n, k}) <= 3 || k > kBlasLimit) {
     small_gemm(m, n, k, a, b, c, ldc, Update::set);
+  } else if (bytes_of_b <= kBytesOfB) {
+    small_gemm_by_rows(m, n, k, a, b, c, ldc);
   } else if (kWeHaveAvx512 && !blas().has_avx512) {
     // OpenBLAS takes processors newer than itself for older ones: 0.3.21 runs AVX2 kernels on Zen 4 and Zen 5.
     blocked_gemm(m, n, k, a, b, c, ldc);

@@ -1,8 +1,10 @@
 // Tiles of C in registers: the inner loops of all products that BLAS does not do.
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <xsimd/xsimd.hpp>
 
+#include "backends/cpu/ceil_div.h"
 #include "backends/cpu/float_rows.h"
 #include "backends/cpu/gemm.h"
 
@@ -33,15 +35,22 @@ struct Lanes<T, 1> {
   static void store(T* p, T x) { *p = x; }
 };
 
+// f(0), f(1), .., f(Count - 1), each with a constant: what is indexed by constants only can stay in registers.
+template <size_t Count, class F>
+[[gnu::always_inline]] inline void unrolled(F f) {
+  [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<size_t, I>()), ...);
+  }
+  (std::make_index_sequence<Count>());
+}
+
 // C [Rows, N * Vectors] from A [Rows, k] and row-major B [k, N * Vectors], with all sums in registers.
 template <class T, int N, int Rows, int Vectors, Update kUpdate>
-void tile(int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc) {
+[[gnu::always_inline]] inline void tile(int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc) {
   using L = Lanes<T, N>;
   using Vector = typename L::Vector;
-  std::array<std::array<Vector, Vectors>, Rows> sums;
-  for (auto& row : sums) {
-    row.fill(L::broadcast(T(0)));
-  }
+  std::array<Vector, static_cast<size_t>(Rows * Vectors)> sums;
+  unrolled<Rows * Vectors>([&](auto i) { sums[i] = L::broadcast(T(0)); });
   if constexpr (kUpdate != Update::set) {
     for (int64_t r = 0; r < Rows; ++r) {
       __builtin_prefetch(c + r * ldc, 1);
@@ -50,41 +59,53 @@ void tile(int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc
   }
   for (int64_t p = 0; p < k; ++p) {
     std::array<Vector, Vectors> factors;
-    for (size_t v = 0; v < Vectors; ++v) {
-      factors[v] = L::load(b + p * ldb + static_cast<int64_t>(v) * N);
-    }
-    for (size_t r = 0; r < Rows; ++r) {
+    unrolled<Vectors>([&](auto v) { factors[v] = L::load(b + p * ldb + static_cast<int64_t>(v) * N); });
+    unrolled<Rows>([&](auto r) {
       const Vector x = L::broadcast(*a.at(static_cast<int64_t>(r), p));
-      for (size_t v = 0; v < Vectors; ++v) {
-        sums[r][v] = L::multiply_add(x, factors[v], sums[r][v]);
-      }
-    }
+      unrolled<Vectors>([&](auto v) { sums[r * Vectors + v] = L::multiply_add(x, factors[v], sums[r * Vectors + v]); });
+    });
   }
-  for (size_t r = 0; r < Rows; ++r) {
-    for (size_t v = 0; v < Vectors; ++v) {
+  unrolled<Rows>([&](auto r) {
+    unrolled<Vectors>([&](auto v) {
       T* place = c + static_cast<int64_t>(r) * ldc + static_cast<int64_t>(v) * N;
+      const Vector sum = sums[r * Vectors + v];
       if constexpr (kUpdate == Update::set) {
-        L::store(place, sums[r][v]);
+        L::store(place, sum);
       } else if constexpr (kUpdate == Update::add) {
-        L::store(place, L::load(place) + sums[r][v]);
+        L::store(place, L::load(place) + sum);
       } else {
-        L::store(place, L::load(place) - sums[r][v]);
+        L::store(place, L::load(place) - sum);
       }
-    }
+    });
+  });
+}
+
+// `count` tiles, one below the other.
+template <class T, int N, int Rows, int Vectors, Update kUpdate>
+void tiles(int64_t count, int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc) {
+  for (int64_t i = 0; i < count * Rows; i += Rows) {
+    tile<T, N, Rows, Vectors, kUpdate>(k, a.block(i, 0), b, ldb, c + i * ldc, ldc);
   }
 }
 
-// All rows of a panel of N * Vectors columns.
+// All rows of a panel of N * Vectors columns, in tiles of at most Rows rows that are as equal in height as they can be:
+// a low tile has too few sums to hide the latency of an addition.
 template <class T, int N, int Rows, int Vectors, Update kUpdate>
 void panel(int64_t m, int64_t k, MatrixView<T> a, const T* b, int64_t ldb, T* c, int64_t ldc) {
-  int64_t i = 0;
-  for (; i + Rows <= m; i += Rows) {
-    tile<T, N, Rows, Vectors, kUpdate>(k, a.block(i, 0), b, ldb, c + i * ldc, ldc);
+  static constexpr auto kTiles = []<size_t... I>(std::index_sequence<I...>) {
+    return std::array{&tiles<T, N, static_cast<int>(I) + 1, Vectors, kUpdate>...};
   }
-  if constexpr (Rows > 1) {
-    if (i < m) {
-      panel<T, N, Rows / 2, Vectors, kUpdate>(m - i, k, a.block(i, 0), b, ldb, c + i * ldc, ldc);
-    }
+  (std::make_index_sequence<Rows>());
+  if (m == 0) {
+    return;
+  }
+  const int64_t count = ceil_div(m, Rows);
+  const int64_t height = ceil_div(m, count);
+  const int64_t lower = count * height - m;  // tiles with a row less
+  const int64_t high = (count - lower) * height;
+  kTiles[static_cast<size_t>(height - 1)](count - lower, k, a, b, ldb, c, ldc);
+  if (lower > 0) {
+    kTiles[static_cast<size_t>(height - 2)](lower, k, a.block(high, 0), b, ldb, c + high * ldc, ldc);
   }
 }
 
@@ -198,45 +219,49 @@ void dots(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* 
   }
 }
 
+// A square block of a matrix, as wide as a register, transposed.
+template <class T>
+void transpose_square(const T* in, int64_t ld, T* out, int64_t ldo) {
+  constexpr int64_t kBlock = 16 / sizeof(T);  // 128-bit registers: zip_lo and zip_hi mean the same everywhere
+  using Vector = xsimd::make_sized_batch_t<T, kBlock>;
+  if constexpr (kBlock == 4) {
+    const Vector r0 = Vector::load_unaligned(in);
+    const Vector r1 = Vector::load_unaligned(in + ld);
+    const Vector r2 = Vector::load_unaligned(in + 2 * ld);
+    const Vector r3 = Vector::load_unaligned(in + 3 * ld);
+    const Vector even_low = xsimd::zip_lo(r0, r2);
+    const Vector odd_low = xsimd::zip_lo(r1, r3);
+    const Vector even_high = xsimd::zip_hi(r0, r2);
+    const Vector odd_high = xsimd::zip_hi(r1, r3);
+    xsimd::zip_lo(even_low, odd_low).store_unaligned(out);
+    xsimd::zip_hi(even_low, odd_low).store_unaligned(out + ldo);
+    xsimd::zip_lo(even_high, odd_high).store_unaligned(out + 2 * ldo);
+    xsimd::zip_hi(even_high, odd_high).store_unaligned(out + 3 * ldo);
+  } else {
+    const Vector r0 = Vector::load_unaligned(in);
+    const Vector r1 = Vector::load_unaligned(in + ld);
+    xsimd::zip_lo(r0, r1).store_unaligned(out);
+    xsimd::zip_hi(r0, r1).store_unaligned(out + ldo);
+  }
+}
+
 // out [columns, rows] = in [rows, columns] transposed; `in` has contiguous rows `ld` apart, `out` rows `rows` apart.
 template <class T>
 void transpose(int64_t rows, int64_t columns, const T* in, int64_t ld, T* out) {
-  constexpr int64_t kBlock = 16 / sizeof(T);  // 128-bit registers: zip_lo and zip_hi mean the same everywhere
-  using Vector = xsimd::make_sized_batch_t<T, kBlock>;
-  const auto load = [&](int64_t i, int64_t j) { return Vector::load_unaligned(in + i * ld + j); };
-  int64_t i = 0;
-  for (; i + kBlock <= rows; i += kBlock) {
-    int64_t j = 0;
-    for (; j + kBlock <= columns; j += kBlock) {
-      T* place = out + j * rows + i;
-      if constexpr (kBlock == 4) {
-        const Vector r0 = load(i, j);
-        const Vector r1 = load(i + 1, j);
-        const Vector r2 = load(i + 2, j);
-        const Vector r3 = load(i + 3, j);
-        const Vector even_low = xsimd::zip_lo(r0, r2);
-        const Vector odd_low = xsimd::zip_lo(r1, r3);
-        const Vector even_high = xsimd::zip_hi(r0, r2);
-        const Vector odd_high = xsimd::zip_hi(r1, r3);
-        xsimd::zip_lo(even_low, odd_low).store_unaligned(place);
-        xsimd::zip_hi(even_low, odd_low).store_unaligned(place + rows);
-        xsimd::zip_lo(even_high, odd_high).store_unaligned(place + 2 * rows);
-        xsimd::zip_hi(even_high, odd_high).store_unaligned(place + 3 * rows);
-      } else {
-        const Vector r0 = load(i, j);
-        const Vector r1 = load(i + 1, j);
-        xsimd::zip_lo(r0, r1).store_unaligned(place);
-        xsimd::zip_hi(r0, r1).store_unaligned(place + rows);
-      }
-    }
-    for (; j < columns; ++j) {
-      for (int64_t r = i; r < i + kBlock; ++r) {
-        out[j * rows + r] = in[r * ld + j];
+  constexpr int64_t kBlock = 16 / sizeof(T);
+  constexpr int64_t kLine = 64 / sizeof(T);  // rows at a time, so that what is written is whole cache lines
+  const int64_t whole_rows = rows / kBlock * kBlock;
+  const int64_t whole_columns = columns / kBlock * kBlock;
+  for (int64_t first = 0; first < whole_rows; first += kLine) {
+    const int64_t last = std::min(first + kLine, whole_rows);
+    for (int64_t j = 0; j < whole_columns; j += kBlock) {
+      for (int64_t i = first; i < last; i += kBlock) {
+        transpose_square(in + i * ld + j, ld, out + j * rows + i, rows);
       }
     }
   }
-  for (; i < rows; ++i) {
-    for (int64_t j = 0; j < columns; ++j) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j) {
       out[j * rows + i] = in[i * ld + j];
     }
   }

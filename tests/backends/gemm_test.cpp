@@ -135,15 +135,16 @@ TEST_CASE_TEMPLATE("blocked_gemm, blas_gemm and gemm", T, float, double) {
                     [](Size size, auto a, auto b, T* c, int64_t ldc) { gemm(size.m, size.n, size.k, a, b, c, ldc); });
 }
 
-TEST_CASE("blocked_gemm: more than one block in every direction") {
+// The largest difference between C by `multiply` and by blas_gemm.
+template <class F>
+double difference_from_blas(Size size, Order a_order, Order b_order, F&& multiply) {
   Generator generator(2);
-  constexpr Size kSize{133, 530, 520};
-  const Matrix<float> a(kSize.m, kSize.k, Order::rows, generator);
-  const Matrix<float> b(kSize.k, kSize.n, Order::columns, generator);
-  std::vector<float> c(static_cast<size_t>(kSize.m * kSize.n), std::numeric_limits<float>::quiet_NaN());
-  blocked_gemm(kSize.m, kSize.n, kSize.k, a.view, b.view, c.data(), kSize.n);
+  const Matrix<float> a(size.m, size.k, a_order, generator);
+  const Matrix<float> b(size.k, size.n, b_order, generator);
+  std::vector<float> c(static_cast<size_t>(size.m * size.n), std::numeric_limits<float>::quiet_NaN());
+  multiply(a.view, b.view, c.data());
   std::vector<float> other(c.size());
-  blas_gemm(kSize.m, kSize.n, kSize.k, a.view, b.view, other.data(), kSize.n);
+  blas_gemm(size.m, size.n, size.k, a.view, b.view, other.data(), size.n);
   double worst = 0;
   for (size_t i = 0; i < c.size(); ++i) {
     const double difference = std::abs(static_cast<double>(c[i]) - static_cast<double>(other[i]));
@@ -151,7 +152,61 @@ TEST_CASE("blocked_gemm: more than one block in every direction") {
       worst = std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference;
     }
   }
+  return worst;
+}
+
+TEST_CASE("blocked_gemm: more than one block in every direction") {
+  constexpr Size kSize{199, 530, 520};
+  const double worst = difference_from_blas(kSize, Order::rows, Order::columns, [&](auto a, auto b, float* c) {
+    blocked_gemm(kSize.m, kSize.n, kSize.k, a, b, c, kSize.n);
+  });
   CHECK(worst <= 1e-4);
+}
+
+TEST_CASE("gemm: more than one block of rows, in every order") {
+  constexpr Size kSize{203, 35, 700};
+  for (const Order a_order : {Order::rows, Order::columns, Order::spread}) {
+    for (const Order b_order : {Order::rows, Order::columns, Order::spread}) {
+      const double worst = difference_from_blas(kSize, a_order, b_order, [&](auto a, auto b, float* c) {
+        gemm(kSize.m, kSize.n, kSize.k, a, b, c, kSize.n);
+      });
+      CAPTURE(a_order);
+      CAPTURE(b_order);
+      CHECK(worst <= 1e-4);
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("small_gemm: every height of tiles, exact in ascending order of k", T, float, double) {
+  Generator generator(4);
+  constexpr int64_t kDepth = 21;
+  small_gemm<T>(0, 16, kDepth, {nullptr, kDepth, 1}, {nullptr, 16, 1}, nullptr, 16, Update::add);  // no rows, nothing
+  for (int64_t m = 4; m <= 40; ++m) {
+    for (const int64_t n : {int64_t{16}, int64_t{33}}) {
+      const Matrix<T> a(m, kDepth, Order::columns, generator);
+      const Matrix<T> b(kDepth, n, Order::rows, generator);
+      std::vector<T> c(static_cast<size_t>(m * n), std::numeric_limits<T>::quiet_NaN());
+      small_gemm(m, n, kDepth, a.view, b.view, c.data(), n, Update::set);
+      bool right = true;
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t j = 0; j < n; ++j) {
+          T fused = T(0);
+          T rounded = T(0);
+          for (int64_t p = 0; p < kDepth; ++p) {
+            const T x = *a.view.at(i, p);
+            const T y = *b.view.at(p, j);
+            fused = std::fma(x, y, fused);
+            rounded = x * y + rounded;
+          }
+          const T actual = c[static_cast<size_t>(i * n + j)];
+          right = right && (actual == fused || actual == rounded);
+        }
+      }
+      CAPTURE(m);
+      CAPTURE(n);
+      CHECK(right);
+    }
+  }
 }
 
 TEST_CASE("pack_matrix: every order, sizes that fill no register") {
