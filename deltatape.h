@@ -9,6 +9,7 @@
 #include "autograd/graph_export.h"
 #include "autograd/record.h"
 #include "core/generator.h"
+#include "core/instruction_set.h"
 #include "core/tensor.h"
 #include "core/version.h"
 #include "harness/harness.h"

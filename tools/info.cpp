@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/device.h"
+#include "core/instruction_set.h"
 #include "core/version.h"
 #include "tools/command.h"
 #include "tools/table.h"
@@ -26,14 +27,12 @@ const char* compiler() {
 #endif
 }
 
-// Of the instruction set that this build was compiled for.
-int64_t vector_bits() {
-#if defined(__AVX512F__)
-  return 512;
-#elif defined(__AVX__)
-  return 256;
+// How it came that the library is for this instruction set.
+const char* chosen() {
+#ifdef DELTATAPE_PORTABLE
+  return "at load time";
 #else
-  return 128;
+  return "at compile time";
 #endif
 }
 
@@ -49,13 +48,15 @@ int run_info(const std::string& json) {
   const nlohmann::ordered_json info = {{"version", version()},
                                        {"compiler", compiler()},
                                        {"blas", openblas_get_config()},
+                                       {"instruction_set", instruction_set()},
+                                       {"chosen", chosen()},
                                        {"vector_bits", vector_bits()},
                                        {"threads", omp_get_max_threads()},
                                        {"processors", std::thread::hardware_concurrency()},
                                        {"cuda", no_cuda.empty() ? "yes" : "no: " + no_cuda},
                                        {"devices", devices}};
   for (const auto& [key, value] : info.items()) {
-    fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    fmt::print("{:<15} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
   }
   if (!json.empty()) {
     write_json(json, info);

@@ -19,3 +19,13 @@ run(${CMAKE_COMMAND} -S ${SOURCE_DIR} -B ${WORK_DIR}/build -G ${GENERATOR}
     "-DCMAKE_PREFIX_PATH=${WORK_DIR}/prefix;${PREFIX_PATH}")
 run(${CMAKE_COMMAND} --build ${WORK_DIR}/build)
 run(${WORK_DIR}/build/consumer)
+if(PORTABLE)  # the script that tells which of two libraries a program has
+  set(programs ${WORK_DIR}/build/consumer)
+  if(EXISTS ${WORK_DIR}/prefix/bin/deltatape)
+    list(APPEND programs ${WORK_DIR}/prefix/bin/deltatape)
+  endif()
+  execute_process(COMMAND bash ${PORTABLE} ${programs} RESULT_VARIABLE result)
+  if(NOT result MATCHES "^(0|77)$")  # 77: as far as this processor can tell
+    message(FATAL_ERROR "an installed program has the wrong library")
+  endif()
+endif()
