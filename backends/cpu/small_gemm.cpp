@@ -165,22 +165,22 @@ void dot(int64_t k, const T* x, const T* y, int64_t ldy, T* out) {
   for (auto& chains : sums) {
     chains.fill(Vector(T(0)));
   }
-  int64_t p = 0;
-  const auto add = [&](size_t chain) {
-    const Vector factor = Vector::load_unaligned(x + p);
+  const auto add = [&](size_t chain, int64_t at) {
+    const Vector factor = Vector::load_unaligned(x + at);
     for (size_t j = 0; j < Count; ++j) {
-      const Vector other = Vector::load_unaligned(y + static_cast<int64_t>(j) * ldy + p);
+      const Vector other = Vector::load_unaligned(y + static_cast<int64_t>(j) * ldy + at);
       sums[j][chain] = xsimd::fma(factor, other, sums[j][chain]);
     }
-    p += kStep;
   };
-  while (p + static_cast<int64_t>(kChains) * kStep <= k) {
+  constexpr int64_t kStride = static_cast<int64_t>(kChains) * kStep;
+  int64_t p = 0;
+  for (; p + kStride <= k; p += kStride) {
     for (size_t chain = 0; chain < kChains; ++chain) {
-      add(chain);
+      add(chain, p + static_cast<int64_t>(chain) * kStep);
     }
   }
-  while (p + kStep <= k) {
-    add(0);
+  for (; p + kStep <= k; p += kStep) {
+    add(0, p);
   }
   for (size_t j = 0; j < Count; ++j) {
     Vector total = sums[j][0];
