@@ -43,5 +43,5 @@ function(deltatape_bind_inside target)
   check_cxx_compiler_flag(-fno-gnu-unique DELTATAPE_HAVE_no_gnu_unique)
   target_compile_options(${target} PRIVATE
     -fno-semantic-interposition $<$<BOOL:${DELTATAPE_HAVE_no_gnu_unique}>:-fno-gnu-unique>)
-  target_link_options(${target} PRIVATE LINKER:-Bsymbolic LINKER:-z,defs)
+  target_link_options(${target} PRIVATE LINKER:-Bsymbolic)
 endfunction()
