@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 #include <xsimd/xsimd.hpp>
 
@@ -28,30 +29,28 @@ using cpu::Update;
 template <class T>
 constexpr std::string_view kName = std::is_same_v<T, float> ? "f32" : "f64";
 
+constexpr size_t kSums = 12;  // enough to hide the latency of a multiply-add, and few enough for 16 registers
+
+/// `count` times kSums multiply-adds. Indexed by constants only, so that the sums stay in registers.
+template <class T, size_t... I>
+void multiply_add(int64_t count, std::index_sequence<I...> /*sums*/) {
+  using Vector = xsimd::batch<T>;
+  std::array<Vector, sizeof...(I)> sums = {Vector(static_cast<T>(I))...};  // unlike each other, or they were one
+  Vector factor(T(0.5));
+  Vector other(T(0.25));
+  for (int64_t i = 0; i < count; ++i) {
+    asm volatile("" : "+x"(factor.data), "+x"(other.data));  // every round counts
+    ((sums[I] = xsimd::fma(factor, other, sums[I])), ...);
+  }
+  (benchmark::DoNotOptimize(sums[I].data), ...);
+}
+
 /// Floating-point operations per second of one core: multiply-adds of registers with registers.
 template <class T>
 double peak_rate() {
-  using Vector = xsimd::batch<T>;
-  constexpr int64_t kRepeats = 20000;
-  constexpr size_t kSums = 12;  // enough to hide the latency, and few enough for 16 registers
-  const double seconds = bench::best_seconds(
-      [] {
-        std::array<Vector, kSums> sums;
-        sums.fill(Vector(T(0)));
-        Vector factor(T(0.5));
-        Vector other(T(0.25));
-        for (int64_t repeat = 0; repeat < kRepeats; ++repeat) {
-          asm volatile("" : "+x"(factor.data), "+x"(other.data));  // every repeat counts
-          for (Vector& sum : sums) {
-            sum = xsimd::fma(factor, other, sum);
-          }
-        }
-        for (Vector& sum : sums) {
-          benchmark::DoNotOptimize(sum.data);
-        }
-      },
-      0.02);
-  return 2.0 * static_cast<double>(kRepeats) * kSums * static_cast<double>(Vector::size) / seconds;
+  constexpr int64_t kRounds = 20000;
+  const double seconds = bench::best_seconds([] { multiply_add<T>(kRounds, std::make_index_sequence<kSums>()); }, 0.02);
+  return 2.0 * static_cast<double>(kRounds * kSums * xsimd::batch<T>::size) / seconds;
 }
 
 struct Size {
