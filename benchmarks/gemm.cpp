@@ -31,6 +31,8 @@ constexpr std::string_view kName = std::is_same_v<T, float> ? "f32" : "f64";
 
 constexpr size_t kSums = 12;  // enough to hide the latency of a multiply-add, and few enough for 16 registers
 
+constexpr int64_t kRounds = 20000;
+
 /// `count` times kSums multiply-adds. Indexed by constants only, so that the sums stay in registers.
 template <class T, size_t... I>
 void multiply_add(int64_t count, std::index_sequence<I...> /*sums*/) {
@@ -48,7 +50,6 @@ void multiply_add(int64_t count, std::index_sequence<I...> /*sums*/) {
 /// Floating-point operations per second of one core: multiply-adds of registers with registers.
 template <class T>
 double peak_rate() {
-  constexpr int64_t kRounds = 20000;
   const double seconds = bench::best_seconds([] { multiply_add<T>(kRounds, std::make_index_sequence<kSums>()); }, 0.02);
   return 2.0 * static_cast<double>(kRounds * kSums * xsimd::batch<T>::size) / seconds;
 }
