@@ -30,7 +30,6 @@ template <class T>
 constexpr std::string_view kName = std::is_same_v<T, float> ? "f32" : "f64";
 
 constexpr size_t kSums = 12;  // enough to hide the latency of a multiply-add, and few enough for 16 registers
-
 constexpr int64_t kRounds = 20000;
 
 /// `count` times kSums multiply-adds. Indexed by constants only, so that the sums stay in registers.
@@ -38,10 +37,9 @@ template <class T, size_t... I>
 void multiply_add(int64_t count, std::index_sequence<I...> /*sums*/) {
   using Vector = xsimd::batch<T>;
   std::array<Vector, sizeof...(I)> sums = {Vector(static_cast<T>(I))...};  // unlike each other, or they were one
-  Vector factor(T(0.5));
-  Vector other(T(0.25));
+  const Vector factor(T(0.5));
+  const Vector other(T(0.25));
   for (int64_t i = 0; i < count; ++i) {
-    asm volatile("" : "+x"(factor.data), "+x"(other.data));  // every round counts
     ((sums[I] = xsimd::fma(factor, other, sums[I])), ...);
   }
   (benchmark::DoNotOptimize(sums[I].data), ...);
