@@ -18,6 +18,16 @@ namespace deltatape {
 
 enum class ReduceKind : uint8_t { sum, prod, max, min };
 
+/// The numbers of one AdamW update (nn/optimizer.h): p = decay p - rate m / (sqrt(v) / root_correction2 + eps).
+struct AdamWStep {
+  double decay;
+  double beta1;
+  double beta2;
+  double eps;
+  double rate;              // learning rate / (1 - beta1^k)
+  double root_correction2;  // sqrt(1 - beta2^k)
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -33,7 +43,7 @@ class Backend {
   // Elementwise. Operands have one dtype; `out` has it too, except for `compare` (bool).
   virtual void unary(UnaryKind kind, const Tensor& x, const Tensor& out) const = 0;
   virtual void binary(BinaryKind kind, const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
-  /// out = kind(x, scalar), or kind(scalar, x) when `scalar_first`.
+  /// out = kind(x, scalar), or kind(scalar, x) when `scalar_first`. `out` may be x itself.
   virtual void binary_scalar(BinaryKind kind, const Tensor& x, double scalar, bool scalar_first,
                              const Tensor& out) const = 0;
   virtual void compare(CompareKind kind, const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
@@ -101,6 +111,14 @@ class Backend {
   /// are in range, and no two sequences share one.
   virtual void kda_decode(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                           const kda::KernelDecode& decode) const = 0;
+
+  // Training. All tensors dense.
+  /// out (f64, one element) = the sum of x's squares, accumulated in f64.
+  virtual void sum_of_squares(const Tensor& x, const Tensor& out) const = 0;
+  /// Updates parameter and moments in place: m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, and the
+  /// parameter from them. One shape; the gradient has the parameter's dtype, m and v are f32, or f64 beside f64.
+  virtual void adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
+                     const Tensor& v) const = 0;
 
   // Random numbers: element i of `out` is a function of (seed, offset + i) alone; see core/generator.h.
   /// Uniform in [0, 1).

@@ -125,6 +125,13 @@ class TimedBackend final : public Backend {
                   const kda::KernelDecode& decode) const override {
     timed("kda_decode", [&] { kernels_.kda_decode(problem, inputs, decode); });
   }
+  void sum_of_squares(const Tensor& x, const Tensor& out) const override {
+    timed("sum_of_squares", [&] { kernels_.sum_of_squares(x, out); });
+  }
+  void adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
+             const Tensor& v) const override {
+    timed("adamw", [&] { kernels_.adamw(gradient, step, parameter, m, v); });
+  }
   void uniform(PhiloxState state, const Tensor& out) const override {
     timed("random", [&] { kernels_.uniform(state, out); });
   }
