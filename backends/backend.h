@@ -65,6 +65,14 @@ class Backend {
   virtual void softmax(const Tensor& x, bool log, const Tensor& out) const = 0;
   /// Gradient of softmax (or log_softmax) from its output y and the gradient dy, over the last dimension.
   virtual void softmax_backward(const Tensor& y, const Tensor& dy, bool log, const Tensor& out) const = 0;
+  /// terms[n] = -log_softmax(logits[n])[target[n]], with each row's largest element and sum of exp(logits - largest):
+  /// logits [N, C], the others [N] and dense. target i64 in [0, C); the results are f32, f64 for f64 logits.
+  virtual void cross_entropy(const Tensor& logits, const Tensor& target, const Tensor& terms, const Tensor& largest,
+                             const Tensor& sum) const = 0;
+  /// out[n] = weight[n] (softmax(logits[n]) - one_hot(target[n])), 0 where weight[n] is. `largest` and `sum` as
+  /// cross_entropy gives them; out [N, C] dense, of logits' dtype.
+  virtual void cross_entropy_backward(const Tensor& logits, const Tensor& target, const Tensor& largest,
+                                      const Tensor& sum, const Tensor& weight, const Tensor& out) const = 0;
   /// y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps) (sum instead of mean when `sum`), over the last
   /// dimension. `weight` [D] may be undefined (1). rstd [..., 1] is f32, f64 for f64 input.
   virtual void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out,

@@ -77,6 +77,15 @@ class TimedBackend final : public Backend {
   void softmax_backward(const Tensor& y, const Tensor& dy, bool log, const Tensor& out) const override {
     timed("softmax_backward", [&] { kernels_.softmax_backward(y, dy, log, out); });
   }
+  void cross_entropy(const Tensor& logits, const Tensor& target, const Tensor& terms, const Tensor& largest,
+                     const Tensor& sum) const override {
+    timed("cross_entropy", [&] { kernels_.cross_entropy(logits, target, terms, largest, sum); });
+  }
+  void cross_entropy_backward(const Tensor& logits, const Tensor& target, const Tensor& largest, const Tensor& sum,
+                              const Tensor& weight, const Tensor& out) const override {
+    timed("cross_entropy_backward",
+          [&] { kernels_.cross_entropy_backward(logits, target, largest, sum, weight, out); });
+  }
   void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out,
                 const Tensor& rstd) const override {
     timed("rms_norm", [&] { kernels_.rms_norm(x, weight, eps, sum, out, rstd); });

@@ -24,6 +24,10 @@ class CpuBackend final : public Backend {
   void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) const override;
   void softmax(const Tensor& x, bool log, const Tensor& out) const override;
   void softmax_backward(const Tensor& y, const Tensor& dy, bool log, const Tensor& out) const override;
+  void cross_entropy(const Tensor& logits, const Tensor& target, const Tensor& terms, const Tensor& largest,
+                     const Tensor& sum) const override;
+  void cross_entropy_backward(const Tensor& logits, const Tensor& target, const Tensor& largest, const Tensor& sum,
+                              const Tensor& weight, const Tensor& out) const override;
   void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out,
                 const Tensor& rstd) const override;
   void matmul(const Tensor& a, const Tensor& b, const Tensor& out) const override;
