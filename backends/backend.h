@@ -77,6 +77,17 @@ class Backend {
   /// dimension. `weight` [D] may be undefined (1). rstd [..., 1] is f32, f64 for f64 input.
   virtual void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out,
                         const Tensor& rstd) const = 0;
+  /// Gradients of rms_norm with respect to x and weight from dy and rstd; either result may be undefined (not wanted).
+  /// x, dy and the results are dense.
+  virtual void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& dy, bool sum,
+                                 const Tensor& dx, const Tensor& dweight) const = 0;
+  /// rms_norm (with the mean) times sigmoid(gate), or times gate sigmoid(gate) when `silu`; gate like x.
+  virtual void gated_rms_norm(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu, double eps,
+                              const Tensor& out, const Tensor& rstd) const = 0;
+  /// Its gradients, as for rms_norm_backward; gate is dense too.
+  virtual void gated_rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu,
+                                       const Tensor& rstd, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+                                       const Tensor& dgate) const = 0;
 
   // Products.
   /// out[b] = a[b] * b[b]: a [B, M, K], b [B, K, N], out [B, M, N] dense; batch strides may be 0; rows or columns of a

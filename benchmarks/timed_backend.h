@@ -90,6 +90,20 @@ class TimedBackend final : public Backend {
                 const Tensor& rstd) const override {
     timed("rms_norm", [&] { kernels_.rms_norm(x, weight, eps, sum, out, rstd); });
   }
+  void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& dy, bool sum,
+                         const Tensor& dx, const Tensor& dweight) const override {
+    timed("rms_norm_backward", [&] { kernels_.rms_norm_backward(x, weight, rstd, dy, sum, dx, dweight); });
+  }
+  void gated_rms_norm(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu, double eps,
+                      const Tensor& out, const Tensor& rstd) const override {
+    timed("gated_rms_norm", [&] { kernels_.gated_rms_norm(x, weight, gate, silu, eps, out, rstd); });
+  }
+  void gated_rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu, const Tensor& rstd,
+                               const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+                               const Tensor& dgate) const override {
+    timed("gated_rms_norm_backward",
+          [&] { kernels_.gated_rms_norm_backward(x, weight, gate, silu, rstd, dy, dx, dweight, dgate); });
+  }
   void matmul(const Tensor& a, const Tensor& b, const Tensor& out) const override {
     timed("matmul", [&] { kernels_.matmul(a, b, out); });
   }

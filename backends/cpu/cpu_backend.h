@@ -30,6 +30,13 @@ class CpuBackend final : public Backend {
                               const Tensor& weight, const Tensor& out) const override;
   void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out,
                 const Tensor& rstd) const override;
+  void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& dy, bool sum,
+                         const Tensor& dx, const Tensor& dweight) const override;
+  void gated_rms_norm(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu, double eps,
+                      const Tensor& out, const Tensor& rstd) const override;
+  void gated_rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu, const Tensor& rstd,
+                               const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+                               const Tensor& dgate) const override;
   void matmul(const Tensor& a, const Tensor& b, const Tensor& out) const override;
   void solve_triangular(const Tensor& a, const Tensor& b, bool lower, bool unit, const Tensor& out) const override;
   void triangle(const Tensor& x, bool lower, int64_t diagonal, const Tensor& out) const override;
