@@ -61,6 +61,9 @@ class Backend {
   virtual void arg_reduce(bool largest, const Tensor& x, int dim, const Tensor& out) const = 0;
   /// Inclusive cumulative sum along `dim`, from the end when `reverse`.
   virtual void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) const = 0;
+  /// Inclusive cumulative sum along the second dimension of x [B, T, ..], which restarts at every entry of `starts`
+  /// (i64 [N + 1]: first 0, last T); with `reverse` from the ends of these chunks. f32 or f64; all dense.
+  virtual void chunk_cumsum(const Tensor& x, const Tensor& starts, bool reverse, const Tensor& out) const = 0;
   /// softmax, or its logarithm, over the last dimension. `out` is dense.
   virtual void softmax(const Tensor& x, bool log, const Tensor& out) const = 0;
   /// Gradient of softmax (or log_softmax) from its output y and the gradient dy, over the last dimension.

@@ -71,6 +71,9 @@ class TimedBackend final : public Backend {
   void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) const override {
     timed("cumsum", [&] { kernels_.cumsum(x, dim, reverse, out); });
   }
+  void chunk_cumsum(const Tensor& x, const Tensor& starts, bool reverse, const Tensor& out) const override {
+    timed("chunk_cumsum", [&] { kernels_.chunk_cumsum(x, starts, reverse, out); });
+  }
   void softmax(const Tensor& x, bool log, const Tensor& out) const override {
     timed("softmax", [&] { kernels_.softmax(x, log, out); });
   }

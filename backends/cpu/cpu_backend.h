@@ -22,6 +22,7 @@ class CpuBackend final : public Backend {
   void reduce(ReduceKind kind, const Tensor& x, const Tensor& out) const override;
   void arg_reduce(bool largest, const Tensor& x, int dim, const Tensor& out) const override;
   void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) const override;
+  void chunk_cumsum(const Tensor& x, const Tensor& starts, bool reverse, const Tensor& out) const override;
   void softmax(const Tensor& x, bool log, const Tensor& out) const override;
   void softmax_backward(const Tensor& y, const Tensor& dy, bool log, const Tensor& out) const override;
   void cross_entropy(const Tensor& logits, const Tensor& target, const Tensor& terms, const Tensor& largest,
