@@ -125,6 +125,14 @@ class Backend {
                                       const Tensor& dx, const Tensor& dweight) const = 0;
 
   // Kimi Delta Attention, fused (backends/kda.h).
+  /// The log decay of kda::Gate (not none) from logits g [B,T,HV,K], A_log [HV] (or undefined) and dt_bias [HV*K] (or
+  /// undefined). g and out are dense.
+  virtual void kda_gate(kda::Gate gate, double lower_bound, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
+                        const Tensor& out) const = 0;
+  /// Its gradients from dy, which is dense as g is; each may be undefined (not wanted).
+  virtual void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g,
+                                 const Tensor& A_log, const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
+                                 const Tensor& ddt_bias) const = 0;
   virtual void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                            const kda::KernelOutputs& outputs) const = 0;
   virtual void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,

@@ -139,6 +139,16 @@ class TimedBackend final : public Backend {
                               const Tensor& dx, const Tensor& dweight) const override {
     timed("causal_conv1d_backward", [&] { kernels_.causal_conv1d_backward(x, weight, starts, dy, dx, dweight); });
   }
+  void kda_gate(kda::Gate gate, double lower_bound, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
+                const Tensor& out) const override {
+    timed("kda_gate", [&] { kernels_.kda_gate(gate, lower_bound, g, A_log, dt_bias, out); });
+  }
+  void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g, const Tensor& A_log,
+                         const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
+                         const Tensor& ddt_bias) const override {
+    timed("kda_gate_backward",
+          [&] { kernels_.kda_gate_backward(gate, lower_bound, dy, g, A_log, dt_bias, dg, dA_log, ddt_bias); });
+  }
   void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                    const kda::KernelOutputs& outputs) const override {
     timed("kda_forward", [&] { kernels_.kda_forward(problem, inputs, outputs); });

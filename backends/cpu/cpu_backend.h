@@ -50,6 +50,11 @@ class CpuBackend final : public Backend {
                      const Tensor& out) const override;
   void causal_conv1d_backward(const Tensor& x, const Tensor& weight, const Tensor& starts, const Tensor& dy,
                               const Tensor& dx, const Tensor& dweight) const override;
+  void kda_gate(kda::Gate gate, double lower_bound, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
+                const Tensor& out) const override;
+  void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g, const Tensor& A_log,
+                         const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
+                         const Tensor& ddt_bias) const override;
   void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                    const kda::KernelOutputs& outputs) const override;
   void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
