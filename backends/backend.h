@@ -91,6 +91,11 @@ class Backend {
   virtual void gated_rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu,
                                        const Tensor& rstd, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
                                        const Tensor& dgate) const = 0;
+  /// out = a sigmoid(a) b, elementwise.
+  virtual void swiglu(const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
+  /// Its gradients with respect to a and b. All dense.
+  virtual void swiglu_backward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
+                               const Tensor& db) const = 0;
 
   // Products.
   /// out[b] = a[b] * b[b]: a [B, M, K], b [B, K, N], out [B, M, N] dense; batch strides may be 0; rows or columns of a

@@ -107,6 +107,13 @@ class TimedBackend final : public Backend {
     timed("gated_rms_norm_backward",
           [&] { kernels_.gated_rms_norm_backward(x, weight, gate, silu, rstd, dy, dx, dweight, dgate); });
   }
+  void swiglu(const Tensor& a, const Tensor& b, const Tensor& out) const override {
+    timed("swiglu", [&] { kernels_.swiglu(a, b, out); });
+  }
+  void swiglu_backward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
+                       const Tensor& db) const override {
+    timed("swiglu_backward", [&] { kernels_.swiglu_backward(a, b, dy, da, db); });
+  }
   void matmul(const Tensor& a, const Tensor& b, const Tensor& out) const override {
     timed("matmul", [&] { kernels_.matmul(a, b, out); });
   }

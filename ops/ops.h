@@ -22,5 +22,6 @@
 #include "ops/random.h"
 #include "ops/reduction.h"
 #include "ops/softmax.h"
+#include "ops/swiglu.h"
 #include "ops/unary.h"
 #include "ops/views.h"

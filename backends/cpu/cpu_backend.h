@@ -38,6 +38,9 @@ class CpuBackend final : public Backend {
   void gated_rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu, const Tensor& rstd,
                                const Tensor& dy, const Tensor& dx, const Tensor& dweight,
                                const Tensor& dgate) const override;
+  void swiglu(const Tensor& a, const Tensor& b, const Tensor& out) const override;
+  void swiglu_backward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
+                       const Tensor& db) const override;
   void matmul(const Tensor& a, const Tensor& b, const Tensor& out) const override;
   void solve_triangular(const Tensor& a, const Tensor& b, bool lower, bool unit, const Tensor& out) const override;
   void triangle(const Tensor& x, bool lower, int64_t diagonal, const Tensor& out) const override;
