@@ -174,7 +174,7 @@ std::vector<LargeOp> layer_ops() {
   for (const auto gate : {kda::Gate::standard, kda::Gate::lower_bound}) {
     const bool standard = gate == kda::Gate::standard;
     const std::string name = standard ? "gate activation, standard" : "gate activation, lower bound";
-    const std::function<Tensor()> apply = [=] { return kda::apply_gate(gate, g, A_log, dt_bias, -5.0); };
+    const std::function<Tensor()> apply = [=] { return kda::fused_gate(gate, g, A_log, dt_bias, -5.0); };
     // softplus takes an exponential and a logarithm, which counts as one more.
     add_op(name, 2, standard ? 2 : 1, forward(apply));
     add_op(name + ", backward", 3, standard ? 2 : 1, backward_of(apply, {g, A_log, dt_bias}));

@@ -13,6 +13,7 @@
 #include "ops/kda/chunk.h"
 #include "ops/kda/decode.h"
 #include "ops/kda/fused.h"
+#include "ops/kda/fused_gate.h"
 #include "ops/kda/gate.h"
 #include "ops/kda/plan.h"
 #include "ops/kda/recurrent.h"
