@@ -107,6 +107,9 @@ void sums_of_four_products(int64_t channels, const C* w, const C* bias, const C*
     for (int64_t i = 0; i < steps + 3; ++i) {
       inputs[i] = lanes.load(x + i * x_row + d);
     }
+    for (int64_t i = 0; i < steps; ++i) {  // the rows that come next
+      __builtin_prefetch(x + (steps + 3 + i) * x_row + d);
+    }
     const Vec<C> start = bias == nullptr ? Vec<C>(0.0) : lanes.load(bias + d);
     for (int64_t t = 0; t < steps; ++t) {
       Vec<C> sum = start;
@@ -130,6 +133,9 @@ void add_four_steps(int64_t channels, const C* dy, int64_t dy_row, const C* x, i
     }
     for (int64_t i = 0; i < 7; ++i) {
       inputs[i] = lanes.load(x + i * x_row + d);
+    }
+    for (int64_t i = 7; i < 11; ++i) {  // the rows that come next
+      __builtin_prefetch(x + i * x_row + d);
     }
     for (int64_t j = 0; j < 4; ++j) {
       C* sum = sums + j * channels + d;
