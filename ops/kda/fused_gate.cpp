@@ -82,7 +82,7 @@ GateGradients gate_backward(Gate gate, const Tensor& dy, const Tensor& g, const 
   }
   if (!grad_enabled() && one_type(g, A_log, dt_bias)) {
     const auto like = [](const Tensor& x) { return x.defined() ? empty(x.shape(), x.options()) : Tensor(); };
-    const GateGradients gradients{like(g), like(A_log), like(dt_bias)};
+    GateGradients gradients{like(g), like(A_log), like(dt_bias)};
     backend_of(g).kda_gate_backward(gate, lower_bound, contiguous(to(dy, computed_gate(g).dtype())), contiguous(g),
                                     A_log, dt_bias, gradients.dg, gradients.dA_log, gradients.ddt_bias);
     return gradients;
