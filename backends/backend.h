@@ -18,6 +18,16 @@ namespace deltatape {
 
 enum class ReduceKind : uint8_t { sum, prod, max, min };
 
+/// The numbers of one AdamW update (nn/optimizer.h): p = decay p - rate m / (sqrt(v) / root_correction2 + eps).
+struct AdamWStep {
+  double decay;
+  double beta1;
+  double beta2;
+  double eps;
+  double rate;              // learning rate / (1 - beta1^k)
+  double root_correction2;  // sqrt(1 - beta2^k)
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -33,7 +43,7 @@ class Backend {
   // Elementwise. Operands have one dtype; `out` has it too, except for `compare` (bool).
   virtual void unary(UnaryKind kind, const Tensor& x, const Tensor& out) const = 0;
   virtual void binary(BinaryKind kind, const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
-  /// out = kind(x, scalar), or kind(scalar, x) when `scalar_first`.
+  /// out = kind(x, scalar), or kind(scalar, x) when `scalar_first`. `out` may be x itself.
   virtual void binary_scalar(BinaryKind kind, const Tensor& x, double scalar, bool scalar_first,
                              const Tensor& out) const = 0;
   virtual void compare(CompareKind kind, const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
@@ -51,14 +61,41 @@ class Backend {
   virtual void arg_reduce(bool largest, const Tensor& x, int dim, const Tensor& out) const = 0;
   /// Inclusive cumulative sum along `dim`, from the end when `reverse`.
   virtual void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) const = 0;
+  /// Inclusive cumulative sum along the second dimension of x [B, T, ..], which restarts at every entry of `starts`
+  /// (i64 [N + 1]: first 0, last T); with `reverse` from the ends of these chunks. f32 or f64; all dense.
+  virtual void chunk_cumsum(const Tensor& x, const Tensor& starts, bool reverse, const Tensor& out) const = 0;
   /// softmax, or its logarithm, over the last dimension. `out` is dense.
   virtual void softmax(const Tensor& x, bool log, const Tensor& out) const = 0;
   /// Gradient of softmax (or log_softmax) from its output y and the gradient dy, over the last dimension.
   virtual void softmax_backward(const Tensor& y, const Tensor& dy, bool log, const Tensor& out) const = 0;
+  /// terms[n] = -log_softmax(logits[n])[target[n]], with each row's largest element and sum of exp(logits - largest):
+  /// logits [N, C], the others [N] and dense. target i64 in [0, C); the results are f32, f64 for f64 logits.
+  virtual void cross_entropy(const Tensor& logits, const Tensor& target, const Tensor& terms, const Tensor& largest,
+                             const Tensor& sum) const = 0;
+  /// out[n] = weight[n] (softmax(logits[n]) - one_hot(target[n])), 0 where weight[n] is. `largest` and `sum` as
+  /// cross_entropy gives them; out [N, C] dense, of logits' dtype.
+  virtual void cross_entropy_backward(const Tensor& logits, const Tensor& target, const Tensor& largest,
+                                      const Tensor& sum, const Tensor& weight, const Tensor& out) const = 0;
   /// y = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps) (sum instead of mean when `sum`), over the last
   /// dimension. `weight` [D] may be undefined (1). rstd [..., 1] is f32, f64 for f64 input.
   virtual void rms_norm(const Tensor& x, const Tensor& weight, double eps, bool sum, const Tensor& out,
                         const Tensor& rstd) const = 0;
+  /// Gradients of rms_norm with respect to x and weight from dy and rstd; either result may be undefined (not wanted).
+  /// x, dy and the results are dense.
+  virtual void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& dy, bool sum,
+                                 const Tensor& dx, const Tensor& dweight) const = 0;
+  /// rms_norm (with the mean) times sigmoid(gate), or times gate sigmoid(gate) when `silu`; gate like x.
+  virtual void gated_rms_norm(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu, double eps,
+                              const Tensor& out, const Tensor& rstd) const = 0;
+  /// Its gradients, as for rms_norm_backward; gate is dense too.
+  virtual void gated_rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& gate, bool silu,
+                                       const Tensor& rstd, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+                                       const Tensor& dgate) const = 0;
+  /// out = a sigmoid(a) b, elementwise.
+  virtual void swiglu(const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
+  /// Its gradients with respect to a and b. All dense.
+  virtual void swiglu_backward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
+                               const Tensor& db) const = 0;
 
   // Products.
   /// out[b] = a[b] * b[b]: a [B, M, K], b [B, K, N], out [B, M, N] dense; batch strides may be 0; rows or columns of a
@@ -93,6 +130,14 @@ class Backend {
                                       const Tensor& dx, const Tensor& dweight) const = 0;
 
   // Kimi Delta Attention, fused (backends/kda.h).
+  /// The log decay of kda::Gate (not none) from logits g [B,T,HV,K], A_log [HV] (or undefined) and dt_bias [HV*K] (or
+  /// undefined). g and out are dense.
+  virtual void kda_gate(kda::Gate gate, double lower_bound, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
+                        const Tensor& out) const = 0;
+  /// Its gradients from dy, which is dense as g is; each may be undefined (not wanted).
+  virtual void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g,
+                                 const Tensor& A_log, const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
+                                 const Tensor& ddt_bias) const = 0;
   virtual void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                            const kda::KernelOutputs& outputs) const = 0;
   virtual void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
@@ -101,6 +146,14 @@ class Backend {
   /// are in range, and no two sequences share one.
   virtual void kda_decode(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                           const kda::KernelDecode& decode) const = 0;
+
+  // Training. All tensors dense.
+  /// out (f64, one element) = the sum of x's squares, accumulated in f64.
+  virtual void sum_of_squares(const Tensor& x, const Tensor& out) const = 0;
+  /// Updates parameter and moments in place: m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, and the
+  /// parameter from them. One shape; the gradient has the parameter's dtype, m and v are f32, or f64 beside f64.
+  virtual void adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
+                     const Tensor& v) const = 0;
 
   // Random numbers: element i of `out` is a function of (seed, offset + i) alone; see core/generator.h.
   /// Uniform in [0, 1).

@@ -58,6 +58,11 @@ template <std::floating_point T>
 constexpr T log1p(T x) {
   return std::log1p(x);
 }
+/// For x in [0, 1], where other types have something quicker.
+template <std::floating_point T>
+constexpr T log1p_of_fraction(T x) {
+  return std::log1p(x);
+}
 template <std::floating_point T>
 constexpr T sin(T x) {
   return std::sin(x);
@@ -118,7 +123,7 @@ constexpr V sigmoid(V x) {
 }
 template <class V>
 constexpr V softplus(V x) {
-  return select(x > V(0.0), x, V(0.0)) + log1p(exp(-abs(x)));
+  return select(x > V(0.0), x, V(0.0)) + log1p_of_fraction(exp(-abs(x)));
 }
 /// The normal distribution function; erfc keeps its digits in the lower tail, where 1 + erf loses them.
 template <class V>

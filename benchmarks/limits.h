@@ -15,6 +15,7 @@
 #include <xsimd/xsimd.hpp>
 
 #include "backends/cpu/stream_store.h"
+#include "backends/cpu/vec.h"
 #include "core/host_memory.h"
 
 extern "C" void openblas_set_num_threads(int count);
@@ -111,28 +112,35 @@ inline double copy_bandwidth(int64_t bytes, int rounds) {
   return 2.0 * static_cast<double>(bytes) / std::min(copied, streamed);
 }
 
-/// Exponentials of f32 per second: xsimd's, on all cores, over numbers in the first-level cache.
-inline double exp_rate(int rounds) {
+/// Exponentials of f32 per second: `exp_of` maps a SIMD register, on all cores, over numbers in the first-level cache.
+template <class Exp>
+double exp_rate_of(const Exp& exp_of, int rounds) {
   constexpr int64_t kNumbers = 2048;
   constexpr int64_t kRepeats = 200;
   const double seconds = best_seconds_on_all_cores(
-      [](int /*part*/, int /*parts*/) {
-        using Batch = xsimd::batch<float>;
-        constexpr auto kStep = static_cast<int64_t>(Batch::size);
+      [&exp_of](int /*part*/, int /*parts*/) {
+        using Vec = cpu::Vec<float>;
         alignas(64) float numbers[kNumbers];
         alignas(64) float results[kNumbers];
         for (int64_t i = 0; i < kNumbers; ++i) {
           numbers[i] = static_cast<float>(i % 61) * 0.1F - 3.0F;
         }
         for (int64_t repeat = 0; repeat < kRepeats; ++repeat) {
-          for (int64_t i = 0; i < kNumbers; i += kStep) {
-            xsimd::exp(Batch::load_aligned(numbers + i)).store_aligned(results + i);
+          for (int64_t i = 0; i < kNumbers; i += Vec::kSize) {
+            exp_of(Vec::load(numbers + i)).store(results + i);
           }
           asm volatile("" : : "r"(results) : "memory");  // every repeat counts
         }
       },
       rounds);
   return static_cast<double>(kNumbers * kRepeats) * static_cast<double>(thread_count()) / seconds;
+}
+
+/// The better of xsimd's exp and the library's own.
+inline double exp_rate(int rounds) {
+  using Vec = cpu::Vec<float>;
+  return std::max(exp_rate_of([](Vec x) { return Vec(xsimd::exp(x.batch)); }, rounds),
+                  exp_rate_of([](Vec x) { return cpu::exp(x); }, rounds));
 }
 
 /// Seconds of OpenBLAS' own sgemm for [n, n] times [n, n], with all its threads.

@@ -2,10 +2,11 @@
 #include <cmath>
 
 #include "autograd/grad_mode.h"
+#include "backends/backend.h"
 #include "nn/optimizer.h"
 #include "ops/convert.h"
+#include "ops/creation.h"
 #include "ops/inplace.h"
-#include "ops/reduction.h"
 
 namespace deltatape::nn {
 
@@ -15,8 +16,9 @@ double grad_norm(std::span<const Tensor> parameters) {
   for (const Tensor& parameter : parameters) {
     const Tensor g = parameter.grad();
     if (g.defined()) {
-      const double n = norm(to(g, DType::f64)).item();
-      squares += n * n;
+      const Tensor sum = empty({}, {DType::f64, g.device()});
+      backend_of(g).sum_of_squares(contiguous(g), sum);
+      squares += sum.item();
     }
   }
   return std::sqrt(squares);

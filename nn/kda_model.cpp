@@ -7,7 +7,7 @@
 #include "ops/joining.h"
 #include "ops/linalg.h"
 #include "ops/softmax.h"
-#include "ops/unary.h"
+#include "ops/swiglu.h"
 #include "ops/views.h"
 
 namespace deltatape::nn {
@@ -31,7 +31,7 @@ SwiGLU::SwiGLU(int64_t hidden_size, int64_t intermediate_size, Generator& genera
 }
 
 Tensor SwiGLU::forward(const Tensor& x) const {
-  return down_proj.forward(mul(silu(gate_proj.forward(x)), up_proj.forward(x)));
+  return down_proj.forward(swiglu(gate_proj.forward(x), up_proj.forward(x)));
 }
 
 KDABlock::KDABlock(const KDAConfig& config, Generator& generator)

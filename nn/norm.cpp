@@ -3,7 +3,6 @@
 #include "nn/wide.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
-#include "ops/norm.h"
 #include "ops/unary.h"
 
 namespace deltatape::nn {
@@ -35,7 +34,10 @@ GatedRMSNorm::GatedRMSNorm(int64_t dim, double eps, std::string_view activation)
 Tensor GatedRMSNorm::forward(const Tensor& x, const Tensor& gate) const {
   check(x.defined() && gate.defined() && x.shape() == gate.shape(), name(), "gate has shape {}, expected that of x, {}",
         gate.defined() ? to_string(gate.shape()) : "none", x.defined() ? to_string(x.shape()) : "none");
-  const Tensor z = wide(gate);
+  if (x.dtype() == gate.dtype() && x.dtype() == weight.dtype()) {
+    return gated_rms_norm(x, weight, gate, activation_, eps_);
+  }
+  const Tensor z = wide(gate);  // mixed dtypes
   const Tensor factor = activation_ == GateActivation::sigmoid ? sigmoid(z) : silu(z);
   return deltatape::to(mul(rms_norm(wide(x), wide(weight), eps_), factor), x.dtype());
 }

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "nn/module.h"
+#include "ops/norm.h"
 
 namespace deltatape::nn {
 
@@ -24,7 +25,7 @@ class RMSNorm : public Module {
 };
 
 /// The function that a gate goes through.
-enum class GateActivation : uint8_t { sigmoid, swish };
+using deltatape::GateActivation;
 /// `sigmoid`, `swish` or `silu`. Throws Error naming `function` and the allowed names.
 GateActivation parse_gate_activation(std::string_view function, std::string_view name);
 

@@ -3,11 +3,12 @@
 #include <cmath>
 
 #include "autograd/grad_mode.h"
+#include "backends/backend.h"
 #include "nn/state.h"
 #include "ops/arithmetic.h"
+#include "ops/convert.h"
 #include "ops/creation.h"
 #include "ops/inplace.h"
-#include "ops/unary.h"
 
 namespace deltatape::nn {
 namespace {
@@ -129,25 +130,27 @@ void AdamW::step() {
   const NoGradGuard guard;
   ++step_;
   const auto k = static_cast<double>(step_);
-  const double correction1 = 1.0 - std::pow(options_.beta1, k);
-  const double correction2 = 1.0 - std::pow(options_.beta2, k);
+  AdamWStep update{};
+  update.beta1 = options_.beta1;
+  update.beta2 = options_.beta2;
+  update.eps = options_.eps;
+  update.rate = learning_rate_ / (1.0 - std::pow(options_.beta1, k));
+  update.root_correction2 = std::sqrt(1.0 - std::pow(options_.beta2, k));
   for (Entry& entry : entries_) {
     Tensor& p = entry.parameter;
     if (!p.grad().defined()) {
       continue;
     }
-    const Tensor g = p.grad().detach();
-    Tensor& m = entry.slots[0];
-    Tensor& v = entry.slots[1];
-    if (p.rank() >= 2 && options_.weight_decay != 0.0) {
-      mul_(p, 1.0 - learning_rate_ * options_.weight_decay);
+    update.decay = p.rank() >= 2 ? 1.0 - learning_rate_ * options_.weight_decay : 1.0;
+    const Tensor g = contiguous(p.grad().detach());
+    Tensor dense = contiguous(p.detach());  // p's own memory, unless it is strided
+    for (const Tensor& changed : {dense, entry.slots[0], entry.slots[1]}) {
+      changed.storage()->bump_version();
     }
-    mul_(m, options_.beta1);
-    add_(m, g, 1.0 - options_.beta1);
-    mul_(v, options_.beta2);
-    add_(v, square(g), 1.0 - options_.beta2);
-    const Tensor denominator = add(mul(sqrt(v), 1.0 / std::sqrt(correction2)), options_.eps);
-    add_(p, div(m, denominator), -learning_rate_ / correction1);
+    backend_of(dense).adamw(g, update, dense, entry.slots[0], entry.slots[1]);
+    if (dense.storage() != p.storage()) {
+      copy_(p, dense);
+    }
   }
 }
 

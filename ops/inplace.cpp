@@ -119,6 +119,11 @@ void mul_(Tensor& x, double factor) {
   check_target("mul_", x);
   check_number("mul_", "x", x);
   check_representable("mul_", "factor", factor, x.dtype());
+  if (x.is_contiguous()) {
+    x.storage()->bump_version();
+    backend_of(x).binary_scalar(BinaryKind::mul, x, factor, false, x);
+    return;
+  }
   const Tensor result = empty(x.shape(), x.options());
   backend_of(x).binary_scalar(BinaryKind::mul, x, factor, false, result);
   write(result, x);

@@ -87,19 +87,15 @@ TargetRows target_rows(const Tensor& target, int64_t classes, DType dtype, const
   return {masked_fill(column, ignored, 0.0), mul(to(logical_not(ignored), dtype), share), counted};
 }
 
-// (softmax(logits) - one_hot(target)) * weight: the gradient of the weighted sum over rows of logits [N, C].
+// (softmax(logits) - one_hot(target)) * weight: the gradient of the weighted sum over rows of logits [N, C], made of
+// ops, so that it has gradients itself.
 Tensor cross_entropy_gradient(const Tensor& logits, const TargetRows& rows, const Tensor& weight) {
   Tensor gradient = mul(softmax(logits, -1), weight);
   if (rows.any_ignored()) {
     // 0 * NaN must not get out of a row that does not count.
     gradient = masked_fill(gradient, eq(rows.weight, 0.0), 0.0);
   }
-  const Tensor minus_weight = neg(weight);
-  if (grad_enabled()) {
-    return scatter_add(gradient, 1, rows.index, minus_weight);
-  }
-  backend_of(gradient).scatter_add(minus_weight, 1, rows.index, gradient);  // without a copy of [N, C]
-  return gradient;
+  return scatter_add(gradient, 1, rows.index, neg(weight));
 }
 
 }  // namespace
@@ -124,20 +120,31 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
   const DType wide = promote(logits.dtype(), DType::f32);
   const TargetRows rows = target_rows(target, classes, wide, options);
   const Tensor flat = reshape(logits, {target.numel(), classes});
+  const Tensor places = to(flatten(rows.index), DType::i64);
+  const TensorOptions computed{wide, logits.device()};
+  const Tensor terms = empty(places.shape(), computed);
+  const Tensor largest = empty(places.shape(), computed);
+  const Tensor exponentials = empty(places.shape(), computed);
   Tensor loss;
   {
     const NoGradGuard unrecorded;
-    const Tensor picked = gather(log_softmax(to(flat, wide), -1), 1, rows.index);
-    const Tensor terms = rows.any_ignored() ? masked_fill(picked, eq(rows.weight, 0.0), 0.0) : picked;
+    backend_of(flat).cross_entropy(flat, places, terms, largest, exponentials);
+    const Tensor weight = flatten(rows.weight);
+    const Tensor counted = rows.any_ignored() ? masked_fill(terms, eq(weight, 0.0), 0.0) : terms;
     const bool of_nothing = !options.sum && rows.counted == 0;
-    loss = of_nothing ? full({}, std::numeric_limits<double>::quiet_NaN(), {wide, logits.device()})
-                      : neg(sum(mul(terms, rows.weight)));
+    loss = of_nothing ? full({}, std::numeric_limits<double>::quiet_NaN(), computed) : sum(mul(counted, weight));
   }
-  return record("cross_entropy", std::move(loss), {flat}, [flat = Saved(flat), rows](const RuleContext& c) {
-    const Tensor wide_logits = to(flat, rows.weight.dtype());
-    const Tensor gradient = cross_entropy_gradient(wide_logits, rows, mul(rows.weight, c.grad(0)));
-    return Gradients{to(gradient, flat.get().dtype())};
-  });
+  return record("cross_entropy", std::move(loss), {flat},
+                [flat = Saved(flat), rows, places, largest, exponentials](const RuleContext& c) {
+                  const Tensor& x = flat;
+                  const Tensor weight = mul(rows.weight, c.grad(0));
+                  if (grad_enabled()) {
+                    return Gradients{to(cross_entropy_gradient(to(x, weight.dtype()), rows, weight), x.dtype())};
+                  }
+                  Tensor gradient = empty(x.shape(), x.options());
+                  backend_of(x).cross_entropy_backward(x, places, largest, exponentials, flatten(weight), gradient);
+                  return Gradients{gradient};
+                });
 }
 
 }  // namespace deltatape

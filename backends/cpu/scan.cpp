@@ -3,9 +3,11 @@
 #include <array>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "backends/cpu/convert_rows.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/float_rows.h"
 #include "backends/cpu/lines.h"
 #include "backends/cpu/map_rows.h"
 #include "backends/cpu/row_loop.h"
@@ -13,10 +15,41 @@
 namespace deltatape::cpu {
 namespace {
 
-constexpr int64_t kColumns = 256;  // lines that are walked side by side
+constexpr int64_t kColumns = 1024;  // lines that are walked side by side
 
 /// Lines that lie side by side in memory are walked together, so that memory is read in order.
 int64_t lines_per_piece(int64_t length) { return std::max<int64_t>(16, 16384 / std::max<int64_t>(1, length)); }
+
+/// As many lines as give every thread some, within what is good to walk side by side.
+int64_t columns_per_piece(int64_t lines) {
+  return std::clamp<int64_t>((lines + omp_get_max_threads() - 1) / omp_get_max_threads(), 256, kColumns);
+}
+
+/// out[c] = sums[c] += x[c], in f64. The row `ahead`, which comes next, is fetched meanwhile: it need not lie where the
+/// processor expects it.
+template <class T>
+void add_and_store(const T* __restrict x, const T* ahead, double* __restrict sums, T* __restrict out, int64_t count) {
+  constexpr auto kLine = static_cast<int64_t>(64 / sizeof(T));
+  for (int64_t first = 0; first < count; first += kLine) {
+    __builtin_prefetch(ahead + first);
+    const int64_t last = std::min(count, first + kLine);
+    for (int64_t c = first; c < last; ++c) {
+      sums[c] += static_cast<double>(x[c]);
+      out[c] = static_cast<T>(sums[c]);
+    }
+  }
+}
+
+/// The same lines as cumsum_lines, f32 side by side in memory at both ends: nothing to convert.
+void cumsum_f32_lines(const char* from, int64_t from_step, char* to, int64_t to_step, int64_t count, int64_t length) {
+  std::array<double, static_cast<size_t>(kColumns)> sums{};
+  for (int64_t i = 0; i < length; ++i) {
+    const int64_t next = std::min(i + 1, length - 1);
+    add_and_store(reinterpret_cast<const float*>(from + i * from_step),
+                  reinterpret_cast<const float*>(from + next * from_step), sums.data(),
+                  reinterpret_cast<float*>(to + i * to_step), count);
+  }
+}
 
 /// `count` lines of `length` elements. Sums are kept in f64 (or i64).
 template <class T>
@@ -42,6 +75,18 @@ template <class T>
     values[i] = sum;
   }
   return sum;
+}
+
+/// Four lines of f32 at once, so that no addition waits for the one before it.
+void cumsum_four_f32_lines(const char* from, int64_t from_line, int64_t from_step, char* to, int64_t to_line,
+                           int64_t to_step, int64_t length) {
+  double sums[4] = {};
+  for (int64_t i = 0; i < length; ++i) {
+    for (int64_t line = 0; line < 4; ++line) {
+      sums[line] += static_cast<double>(*reinterpret_cast<const float*>(from + line * from_line + i * from_step));
+      *reinterpret_cast<float*>(to + line * to_line + i * to_step) = static_cast<float>(sums[line]);
+    }
+  }
 }
 
 /// One line: blocks are converted at a time.
@@ -127,6 +172,8 @@ void CpuBackend::cumsum(const Tensor& x, int dim, bool reverse, const Tensor& ou
   // From the end: the same walk, started at the last element with negative steps.
   const int64_t sign = reverse ? -1 : 1;
   const int64_t start = reverse ? length - 1 : 0;
+  const bool f32 = x.dtype() == DType::f32 && out.dtype() == DType::f32;
+  const bool dense_f32 = f32 && lines[0] == sizeof(float) && lines[1] == sizeof(float);
   const auto walk = [&](auto tag) {
     using T = decltype(tag);
     const ConvertRow load = convert_row(x.dtype(), dtype_of<T>);
@@ -137,19 +184,60 @@ void CpuBackend::cumsum(const Tensor& x, int dim, bool reverse, const Tensor& ou
           const char* from = at[1] + start * from_step;
           if (side_by_side(lines[1], from_step, count)) {
             for (int64_t c = 0; c < count; c += kColumns) {
+              if (dense_f32) {
+                cumsum_f32_lines(from + c * lines[1], sign * from_step, to + c * lines[0], sign * to_step,
+                                 std::min(kColumns, count - c), length);
+                continue;
+              }
               cumsum_lines<T>(from + c * lines[1], lines[1], sign * from_step, load, to + c * lines[0], lines[0],
                               sign * to_step, store, std::min(kColumns, count - c), length);
             }
             return;
           }
-          for (int64_t c = 0; c < count; ++c) {
+          int64_t c = 0;
+          for (; f32 && c + 4 <= count; c += 4) {
+            cumsum_four_f32_lines(from + c * lines[1], lines[1], sign * from_step, to + c * lines[0], lines[0],
+                                  sign * to_step, length);
+          }
+          for (; c < count; ++c) {
             cumsum_line<T>(from + c * lines[1], sign * from_step, load, to + c * lines[0], sign * to_step, store,
                            length);
           }
         },
-        length, lines_per_piece(length));
+        length, side_by_side(lines[1], from_step, 2) ? columns_per_piece(loop.size(0)) : lines_per_piece(length));
   };
   is_floating(x.dtype()) ? walk(double{}) : walk(int64_t{});
+}
+
+void CpuBackend::chunk_cumsum(const Tensor& x, const Tensor& starts, bool reverse, const Tensor& out) const {
+  const int64_t batch = x.shape()[0];
+  const int64_t time = x.shape()[1];
+  const int64_t width = out.numel() == 0 ? 0 : x.numel() / (batch * time);
+  const int64_t chunks = starts.numel() - 1;
+  const int64_t* bounds = starts.data<int64_t>();
+  visit_floating(x.dtype(), [&](auto tag) {
+    using T = decltype(tag);
+    if constexpr (std::is_same_v<T, ComputeType<T>>) {
+      const auto* from = static_cast<const T*>(x.raw());
+      auto* to = static_cast<T*>(out.mutable_raw());
+      parallel_ranges(batch * chunks, out.numel(), [&](int64_t begin, int64_t end) {
+        std::vector<double> sums(static_cast<size_t>(width));
+        for (int64_t item = begin; item < end; ++item) {
+          const int64_t first = bounds[item % chunks];
+          const int64_t last = bounds[item % chunks + 1];
+          std::fill(sums.begin(), sums.end(), 0.0);
+          const auto row = [&](int64_t i) {
+            const int64_t token = reverse ? last - 1 - i : first + i;
+            return (item / chunks * time + token) * width;
+          };
+          for (int64_t i = 0; i < last - first; ++i) {
+            add_and_store(from + row(i), from + row(std::min(i + 1, last - first - 1)), sums.data(), to + row(i),
+                          width);
+          }
+        }
+      });
+    }
+  });
 }
 
 void CpuBackend::arg_reduce(bool largest, const Tensor& x, int dim, const Tensor& out) const {

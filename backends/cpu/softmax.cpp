@@ -2,83 +2,32 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
+#include <vector>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/lines.h"
 #include "backends/cpu/map_rows.h"
 #include "backends/cpu/row_loop.h"
 #include "backends/cpu/row_sums.h"
+#include "backends/cpu/softmax_rows.h"
+#include "backends/cpu/stream_store.h"
 
 namespace deltatape::cpu {
 namespace {
 
-/// Largest element, NaN left out (exp(x - max) brings it back).
 template <class T>
-T max_of_row(const T* x, int64_t count) {
+void softmax_row(const T* x, T* y, int64_t count, const T* ahead) {
   using V = Vec<T>;
-  constexpr int64_t kStep = 4 * V::kSize;
-  constexpr T kLowest = -std::numeric_limits<T>::infinity();
-  const auto larger = [](V best, V value) { return select(value > best, value, best); };
-  V best[4] = {V(double{kLowest}), V(double{kLowest}), V(double{kLowest}), V(double{kLowest})};
-  int64_t i = 0;
-  for (; i + kStep <= count; i += kStep) {
-    for (int64_t k = 0; k < 4; ++k) {
-      best[k] = larger(best[k], V::load(x + i + k * V::kSize));
-    }
-  }
-  for (; i + V::kSize <= count; i += V::kSize) {
-    best[0] = larger(best[0], V::load(x + i));
-  }
-  alignas(64) T lanes[static_cast<size_t>(V::kSize)];
-  larger(larger(best[0], best[1]), larger(best[2], best[3])).store(lanes);
-  T largest = kLowest;
-  for (const T lane : lanes) {
-    largest = lane > largest ? lane : largest;
-  }
-  for (; i < count; ++i) {
-    largest = x[i] > largest ? x[i] : largest;
-  }
-  return largest;
-}
-
-/// y = exp(x - largest); returns the sum, added up as sum_row does.
-template <class T>
-double exp_row(const T* x, Vec<T> largest, T* y, int64_t count) {
-  using V = Vec<T>;
-  constexpr int64_t kBlock = 512;
-  double total = 0.0;
-  for (int64_t first = 0; first < count; first += kBlock) {
-    const int64_t last = std::min(count, first + kBlock);
-    V sums(0.0);
-    int64_t i = first;
-    for (; i + V::kSize <= last; i += V::kSize) {
-      const V value = exp(V::load(x + i) - largest);
-      value.store(y + i);
-      sums = sums + value;
-    }
-    if (i < last) {
-      exp(V::load_part(x + i, last - i) - largest).store_part(y + i, last - i);
-      sums = sums + V::load_part(y + i, last - i);  // the missing lanes count as 0
-    }
-    total += sum_of_lanes(sums);
-  }
-  return total;
-}
-
-template <class T>
-void softmax_row(const T* x, T* y, int64_t count) {
-  using V = Vec<T>;
-  const double sum = exp_row(x, V(static_cast<double>(max_of_row(x, count))), y, count);
+  const double sum = exp_row(x, V(static_cast<double>(max_of_row(x, count))), y, count, ahead);
   const V scale(1.0 / sum);
   map_row([scale](V value) { return value * scale; }, RowView<T>{y, 1}, y, count);
 }
 
 template <class T>
-void log_softmax_row(const T* x, T* y, int64_t count) {
+void log_softmax_row(const T* x, T* y, int64_t count, const T* ahead) {
   using V = Vec<T>;
   const V largest(static_cast<double>(max_of_row(x, count)));
-  const V log_sum(std::log(exp_row(x, largest, y, count)));
+  const V log_sum(std::log(exp_row(x, largest, y, count, ahead)));
   map_row([largest, log_sum](V value) { return (value - largest) - log_sum; }, RowView<T>{x, 1}, y, count);
 }
 
@@ -119,14 +68,25 @@ void CpuBackend::softmax(const Tensor& x, bool log, const Tensor& out) const {
   visit_float_compute_type(x.dtype(), [&](auto tag) {
     using T = decltype(tag);
     const auto row = log ? &log_softmax_row<T> : &softmax_row<T>;
+    const int64_t bytes = length * static_cast<int64_t>(sizeof(T));
+    const bool stream = out.dtype() == dtype_of<T> && out.numel() * static_cast<int64_t>(sizeof(T)) >= kStreamBytes;
     loop.run(
         [&](const std::array<char*, 2>& at, int64_t count) {
           LineReader<T> reader(x.dtype(), byte_stride(x, last), length);
           LineWriter<T> writer(out.dtype(), byte_stride(out, last), length);
+          std::vector<T> result(static_cast<size_t>(stream ? length : 0));
           for (int64_t i = 0; i < count; ++i) {
             char* to = at[0] + i * steps[0];
-            row(reader.read(at[1] + i * steps[1]), writer.begin(to), length);
-            writer.finish(to);
+            const auto* ahead = reinterpret_cast<const T*>(at[1] + std::min(i + 1, count - 1) * steps[1]);
+            row(reader.read(at[1] + i * steps[1]), stream ? result.data() : writer.begin(to), length, ahead);
+            if (stream) {
+              stream_store(to, result.data(), bytes);
+            } else {
+              writer.finish(to);
+            }
+          }
+          if (stream) {
+            end_of_stream();
           }
         },
         length, lines_per_piece(length));

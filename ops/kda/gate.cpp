@@ -5,9 +5,7 @@
 #include "ops/arithmetic.h"
 #include "ops/checks.h"
 #include "ops/convert.h"
-#include "ops/kda/chunk_layout.h"
-#include "ops/reduction.h"
-#include "ops/sequences.h"
+#include "ops/kda/gate_parts.h"
 #include "ops/unary.h"
 #include "ops/views.h"
 
@@ -21,7 +19,8 @@ void check_parameter(std::string_view function, std::string_view name, const Ten
   }
 }
 
-/// Throws Error in the name of `function` unless the arguments make a gate.
+}  // namespace
+
 void check_gate(std::string_view function, Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
                 double lower_bound) {
   check(g.defined() && g.rank() == 4, function, "g has shape {}, expected 4 dimensions [B, T, HV, K]",
@@ -51,95 +50,24 @@ void check_gate(std::string_view function, Gate gate, const Tensor& g, const Ten
         "lower_bound is {}, expected a finite number below 0", lower_bound);
 }
 
-/// What the sigmoid or softplus is taken of, before the factor exp(A_log).
 Tensor biased(const Tensor& g, const Tensor& dt_bias) {
   return dt_bias.defined() ? add(g, reshape(dt_bias, {g.size(2), g.size(3)})) : g;
 }
 
-/// exp(A_log) as [HV,1].
 Tensor rate(const Tensor& A_log) { return unsqueeze(exp(A_log), -1); }
 
-/// Tensors of 16 bits are computed with in f32.
-Tensor computed(const Tensor& x) { return x.defined() && x.dtype() != DType::f64 ? to(x, DType::f32) : x; }
-
-/// The chunks of x [B,T,..]. Throws Error in the name of `function` for a chunk_size or cu_seqlens that do not fit.
-ChunkTable table_for(std::string_view function, const Tensor& x, int64_t chunk_size, const Tensor& cu_seqlens) {
-  check_chunk_size(function, chunk_size);
-  const bool packed = cu_seqlens.defined();
-  return {packed ? checked_cu_seqlens(function, cu_seqlens, x.size(0), x.size(1)) : std::vector<int64_t>{0, x.size(1)},
-          packed, chunk_size, x.device()};
-}
-
-Tensor sums_in_chunks(const ChunkTable& table, const Tensor& x, bool reverse) {
-  return from_chunks(table, cumsum(to_chunks(table, x), -2, reverse), x.size(1));
-}
-
-}  // namespace
+Tensor computed_gate(const Tensor& x) { return x.defined() && x.dtype() != DType::f64 ? to(x, DType::f32) : x; }
 
 Tensor apply_gate(Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias, double lower_bound) {
   check_gate("kda::apply_gate", gate, g, A_log, dt_bias, lower_bound);
   if (gate == Gate::none) {
     return g;
   }
-  const Tensor z = biased(computed(g), computed(dt_bias));
-  const Tensor a = A_log.defined() ? rate(computed(A_log)) : Tensor();
+  const Tensor z = biased(computed_gate(g), computed_gate(dt_bias));
+  const Tensor a = A_log.defined() ? rate(computed_gate(A_log)) : Tensor();
   const Tensor decay =
       gate == Gate::standard ? mul(softplus(z), neg(a)) : mul(sigmoid(a.defined() ? mul(z, a) : z), lower_bound);
   return to(decay, g.dtype());
-}
-
-GateGradients gate_backward(Gate gate, const Tensor& dy, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
-                            double lower_bound) {
-  constexpr std::string_view kName = "kda::gate_backward";
-  check_gate(kName, gate, g, A_log, dt_bias, lower_bound);
-  check_defined(kName, "dy", dy);
-  check_shape(kName, "dy", dy, g.shape(), "[B, T, HV, K]");
-  check_same_device(kName, "dy", dy, g);
-  check_floating(kName, "dy", dy);
-  if (gate == Gate::none) {
-    return {to(dy, g.dtype()), Tensor(), Tensor()};
-  }
-  const Tensor z = biased(computed(g), computed(dt_bias));
-  const Tensor upstream = computed(dy);
-  const Tensor a = A_log.defined() ? rate(computed(A_log)) : Tensor();
-  Tensor dz;
-  Tensor times_rate;  // [B,T,HV,K], sums up to the gradient of A_log
-  if (gate == Gate::standard) {
-    const Tensor scaled = mul(upstream, neg(a));
-    dz = mul(scaled, sigmoid(z));
-    times_rate = mul(scaled, softplus(z));
-  } else {
-    const Tensor az = a.defined() ? mul(z, a) : z;
-    const Tensor slope = mul(mul(upstream, lower_bound), mul(sigmoid(az), sigmoid(neg(az))));
-    dz = a.defined() ? mul(slope, a) : slope;
-    times_rate = mul(dz, z);
-  }
-  GateGradients gradients;
-  gradients.dg = to(dz, g.dtype());
-  if (A_log.defined()) {
-    gradients.dA_log = to(sum(times_rate, {0, 1, 3}), A_log.dtype());
-  }
-  if (dt_bias.defined()) {
-    gradients.ddt_bias = to(flatten(sum(dz, {0, 1})), dt_bias.dtype());
-  }
-  return gradients;
-}
-
-Tensor chunk_cumsum(const Tensor& x, int64_t chunk_size, const Tensor& cu_seqlens, bool reverse) {
-  constexpr std::string_view kName = "kda::chunk_cumsum";
-  check_defined(kName, "x", x);
-  check_rank(kName, "x", x, 4, "[B, T, HV, K]");
-  check_floating(kName, "x", x);
-  return sums_in_chunks(table_for(kName, x, chunk_size, cu_seqlens), computed(x), reverse);
-}
-
-Tensor gate_cumsum(Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias, double lower_bound,
-                   int64_t chunk_size, const Tensor& cu_seqlens, bool reverse) {
-  constexpr std::string_view kName = "kda::gate_cumsum";
-  check_gate(kName, gate, g, A_log, dt_bias, lower_bound);
-  const ChunkTable table = table_for(kName, g, chunk_size, cu_seqlens);
-  const Tensor log_decay = apply_gate(gate, computed(g), computed(A_log), computed(dt_bias), lower_bound);
-  return sums_in_chunks(table, log_decay, reverse);
 }
 
 Tensor beta_from_logits(const Tensor& logits, bool allow_neg_eigval) {

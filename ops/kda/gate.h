@@ -21,8 +21,8 @@ struct GateGradients {
 /// The adjoint of apply_gate by explicit formulas: from dy [B,T,HV,K], the gradient of the log decay, and the arguments
 /// of apply_gate. With z = g + dt_bias, a = exp(A_log) and s the sigmoid, dg is -dy a s(z) for the standard gate and
 /// dy lower_bound a s(a z) s(-a z) for the other one, which keeps its digits where the sigmoid is 0 or 1. Computed in
-/// f64 for f64, else in f32; the sums are taken before anything is rounded to 16 bits. Throws Error as apply_gate, and
-/// for dy of another shape than g.
+/// f64 for f64, else in f32; the sums are taken before anything is rounded to 16 bits. One kernel, or composed of ops
+/// while gradients are recorded. Throws Error as apply_gate, and for dy of another shape than g.
 GateGradients gate_backward(Gate gate, const Tensor& dy, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
                             double lower_bound);
 

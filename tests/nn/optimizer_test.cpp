@@ -7,7 +7,9 @@
 #include <memory>
 
 #include "nn/schedule.h"
+#include "ops/convert.h"
 #include "ops/creation.h"
+#include "ops/views.h"
 #include "tests/support/errors.h"
 
 namespace deltatape {
@@ -54,6 +56,33 @@ TEST_CASE("AdamW: three steps by scalar arithmetic; only matrices decay") {
   check_values(unused, {3.0});
   optimizer.zero_grad();
   CHECK_FALSE(matrix.grad().defined());
+}
+
+TEST_CASE("AdamW: moments of 16-bit parameters stay in f32; long and strided parameters") {
+  constexpr int64_t kCount = 2051;  // more than a block, and a rest
+  Tensor narrow = to(ones({kCount}), DType::bf16);
+  Tensor wide = ones({kCount});
+  Tensor strided = transpose(ones({kCount, 2}), 0, 1);
+  std::vector<Tensor> parameters{narrow, wide, strided};
+  for (Tensor& p : parameters) {
+    p = p.detach();
+    p.set_requires_grad();
+    p.set_grad(full(p.shape(), 0.5, p.options()));
+  }
+  nn::AdamW optimizer({{"narrow", parameters[0]}, {"wide", parameters[1]}, {"strided", parameters[2]}},
+                      {0.125, 0.9, 0.99, 1e-8, 0.5});
+  optimizer.step();
+  // The first step is the learning rate, whatever the gradient; only the matrix decays.
+  const double expected[3] = {0.875, 0.875, 1.0 - 0.125 * 0.5 - 0.125};
+  for (size_t i = 0; i < 3; ++i) {
+    for (const double value : parameters[i].to_vector<double>()) {
+      REQUIRE(std::fabs(value - expected[i]) <= 1e-6);
+    }
+  }
+  const nn::StateDict state = optimizer.state_dict();
+  CHECK(state.at("exp_avg.narrow").dtype() == DType::f32);
+  CHECK(std::fabs(state.at("exp_avg.narrow").to_vector<double>().back() - 0.05) <= 1e-8);
+  CHECK(std::fabs(state.at("exp_avg_sq.narrow").to_vector<double>().back() - 0.0025) <= 1e-9);
 }
 
 TEST_CASE("SGD: momentum and decay by scalar arithmetic") {

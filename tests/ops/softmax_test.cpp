@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -48,6 +49,23 @@ TEST_CASE("softmax, log_softmax: first and second derivatives along any dimensio
   for (const int64_t dim : {0, 1, -1}) {
     check_gradients([dim](const Tensor& t) { return softmax(t, dim); }, x);
     check_gradients([dim](const Tensor& t) { return log_softmax(t, dim); }, x);
+  }
+}
+
+TEST_CASE("cross_entropy: long rows, with the largest entry late and hidden entries early") {
+  for (const DType dtype : {DType::f64, DType::f32}) {
+    constexpr int64_t kClasses = 3001;
+    std::vector<double> values = random_tensor({2, kClasses}, 5).to_vector<double>();
+    std::fill_n(values.begin(), 1500, -kInfinity);
+    values[2500] = 9.0;
+    Tensor x = to(from_vector(values, {2, kClasses}), dtype);
+    x.set_requires_grad();
+    const Tensor target = from_vector<int64_t>({2000, 7});
+    const Tensor loss = cross_entropy(x, target);
+    const Tensor expected = neg(mean(gather(log_softmax(x, -1), 1, reshape(target, {2, 1}))));
+    check_close("loss", loss, expected, rounding(dtype, 16));
+    check_close("gradient", grad(loss, x), grad(expected, x), rounding(dtype, 16));
+    CHECK(grad(cross_entropy(x, target), x).to_vector<double>()[3] == 0.0);
   }
 }
 

@@ -57,6 +57,14 @@ Array plus(const Array& a, const Array& b) {
   return zip(a, b, [](double x, double y) { return x + y; });
 }
 
+Array sigmoids(const Array& x) {
+  return map(x, [](double v) { return 1 / (1 + std::exp(-v)); });
+}
+
+Tensor gated(const Tensor& x, const Tensor& weight, const Tensor& gate) {
+  return gated_rms_norm(x, weight, gate, GateActivation::sigmoid, kEps);
+}
+
 // What all three refuse.
 OpSample& refuse(OpSample& row, const std::function<Tensor(const Tensor&, double)>& f) {
   return row.rejects(row.op + ": x is undefined, expected a tensor", [f] { f(Tensor(), kEps); })
@@ -103,6 +111,49 @@ std::vector<OpSample> norm_samples() {
                               [] {
                                 rms_norm(empty({2, 3}), empty({3}, DType::f64));
                               })),
+      with_units(OpSample("gated_rms_norm")
+                     .in({2, 3, 5})
+                     .in({5})
+                     .in({2, 3, 5})
+                     .calls(gated)
+                     .equals([](const Array& x, const Array& weight, const Array& gate) {
+                       return times(times(rms_normed(x), weight), sigmoids(gate));
+                     })
+                     .also_for({{0, 3, 5}, {5}, {0, 3, 5}})
+                     .also_for({{40, 30, 70}, {70}, {40, 30, 70}})
+                     .rejects("gated_rms_norm: x is undefined, expected a tensor",
+                              [] {
+                                gated(Tensor(), Tensor(), empty({2, 3}));
+                              })
+                     .rejects("gated_rms_norm: x has dtype i64, expected a floating-point dtype",
+                              [] {
+                                gated(empty({2, 3}, DType::i64), Tensor(), empty({2, 3}));
+                              })
+                     .rejects("gated_rms_norm: weight has shape [2], expected [D] = [3]",
+                              [] {
+                                gated(empty({2, 3}), empty({2}), empty({2, 3}));
+                              })
+                     .rejects("gated_rms_norm: gate is undefined, expected a tensor",
+                              [] {
+                                gated(empty({2, 3}), Tensor(), Tensor());
+                              })
+                     .rejects("gated_rms_norm: gate has dtype f64, expected f32",
+                              [] {
+                                gated(empty({2, 3}), Tensor(), empty({2, 3}, DType::f64));
+                              })
+                     .rejects("gated_rms_norm: gate has shape [3], expected x's shape = [2, 3]",
+                              [] {
+                                gated(empty({2, 3}), Tensor(), empty({3}));
+                              })),
+      with_units(OpSample("gated_rms_norm", "swish, no weight")
+                     .in({3, 7})
+                     .in({3, 7})
+                     .calls([](const Tensor& x, const Tensor& gate) {
+                       return gated_rms_norm(x, Tensor(), gate, GateActivation::swish, kEps);
+                     })
+                     .equals([](const Array& x, const Array& gate) {
+                       return times(rms_normed(x), times(gate, sigmoids(gate)));
+                     })),
       with_units(layer),
       with_units(OpSample("layer_norm")
                      .in({2, 3, 5})

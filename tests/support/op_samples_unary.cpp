@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "ops/swiglu.h"
 #include "ops/unary.h"
 #include "tests/support/op_samples.h"
 
@@ -96,6 +97,21 @@ std::vector<OpSample> unary_samples() {
       far_out("softplus", softplus, softplus_of),
       floating("silu", silu, silu_of),
       far_out("silu", silu, silu_of),
+      OpSample("swiglu")
+          .in({3, 5})
+          .in({3, 5})
+          .calls([](const Tensor& a, const Tensor& b) { return swiglu(a, b); })
+          .equals([](const Array& a, const Array& b) {
+            return zip(a, b, [](double x, double y) { return silu_of(x) * y; });
+          })
+          .also_for({{0, 5}, {0, 5}})
+          .also_for({{70, 3, 400}, {70, 3, 400}})
+          .rejects("swiglu: a is undefined, expected a tensor", [] { swiglu(Tensor(), empty({2})); })
+          .rejects("swiglu: b is undefined, expected a tensor", [] { swiglu(empty({2}), Tensor()); })
+          .rejects("swiglu: a has dtype i64, expected a floating-point dtype",
+                   [] { swiglu(empty({2}, DType::i64), empty({2}, DType::i64)); })
+          .rejects("swiglu: b has dtype f64, expected f32", [] { swiglu(empty({2}), empty({2}, DType::f64)); })
+          .rejects("swiglu: b has shape [3], expected a's shape = [2]", [] { swiglu(empty({2}), empty({3})); }),
       floating("gelu", gelu, gelu_of),
       far_out("gelu", gelu, gelu_of),
       floating(

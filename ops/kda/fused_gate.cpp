@@ -1,0 +1,134 @@
+#include "ops/kda/fused_gate.h"
+
+#include "autograd/grad_mode.h"
+#include "autograd/record.h"
+#include "backends/backend.h"
+#include "ops/arithmetic.h"
+#include "ops/checks.h"
+#include "ops/convert.h"
+#include "ops/creation.h"
+#include "ops/kda/chunk_layout.h"
+#include "ops/kda/gate.h"
+#include "ops/kda/gate_parts.h"
+#include "ops/reduction.h"
+#include "ops/sequences.h"
+#include "ops/unary.h"
+#include "ops/views.h"
+
+namespace deltatape::kda {
+namespace {
+
+/// Where the chunks of x [B,T,..] start, and T. Throws Error in the name of `function` for a chunk_size or cu_seqlens
+/// that do not fit.
+Tensor chunk_starts(std::string_view function, const Tensor& x, int64_t chunk_size, const Tensor& cu_seqlens) {
+  check_chunk_size(function, chunk_size);
+  const std::vector<int64_t> bounds = cu_seqlens.defined()
+                                          ? checked_cu_seqlens(function, cu_seqlens, x.size(0), x.size(1))
+                                          : std::vector<int64_t>{0, x.size(1)};
+  std::vector<int64_t> starts;
+  for (size_t n = 0; n + 1 < bounds.size(); ++n) {
+    for (int64_t start = bounds[n]; start < bounds[n + 1]; start += chunk_size) {
+      starts.push_back(start);
+    }
+  }
+  starts.push_back(x.size(1));
+  return from_vector(starts);
+}
+
+/// Sums of x [B,T,..] that restart at `starts` [N+1].
+Tensor sums_between(const Tensor& starts, const Tensor& x, bool reverse) {
+  Tensor out = empty(x.shape(), x.options());
+  backend_of(x).chunk_cumsum(contiguous(x.detach()), starts, reverse, out);
+  return record("kda::chunk_cumsum", std::move(out), {x}, [starts, reverse](const RuleContext& c) {
+    return Gradients{sums_between(starts, c.grad(0), !reverse)};
+  });
+}
+
+/// Whether one kernel can do it: everything is computed in one type.
+bool one_type(const Tensor& g, const Tensor& A_log, const Tensor& dt_bias) {
+  const auto fits = [&g](const Tensor& x) {
+    return !x.defined() || (x.dtype() == DType::f64) == (g.dtype() == DType::f64);
+  };
+  return fits(A_log) && fits(dt_bias);
+}
+
+}  // namespace
+
+Tensor fused_gate(Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias, double lower_bound) {
+  check_gate("kda::fused_gate", gate, g, A_log, dt_bias, lower_bound);
+  if (gate == Gate::none || !one_type(g, A_log, dt_bias)) {
+    return apply_gate(gate, g, A_log, dt_bias, lower_bound);
+  }
+  Tensor out = empty(g.shape(), g.options());
+  backend_of(g).kda_gate(gate, lower_bound, contiguous(g.detach()), A_log, dt_bias, out);
+  return record(
+      "kda::fused_gate", std::move(out), {g, A_log, dt_bias},
+      [g = Saved(g), A_log = Saved(A_log), dt_bias = Saved(dt_bias), gate, lower_bound](const RuleContext& c) {
+        GateGradients gradients = gate_backward(gate, c.grad(0), g, A_log, dt_bias, lower_bound);
+        return Gradients{std::move(gradients.dg), std::move(gradients.dA_log), std::move(gradients.ddt_bias)};
+      });
+}
+
+GateGradients gate_backward(Gate gate, const Tensor& dy, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
+                            double lower_bound) {
+  constexpr std::string_view kName = "kda::gate_backward";
+  check_gate(kName, gate, g, A_log, dt_bias, lower_bound);
+  check_defined(kName, "dy", dy);
+  check_shape(kName, "dy", dy, g.shape(), "[B, T, HV, K]");
+  check_same_device(kName, "dy", dy, g);
+  check_floating(kName, "dy", dy);
+  if (gate == Gate::none) {
+    return {to(dy, g.dtype()), Tensor(), Tensor()};
+  }
+  if (!grad_enabled() && one_type(g, A_log, dt_bias)) {
+    const auto like = [](const Tensor& x) { return x.defined() ? empty(x.shape(), x.options()) : Tensor(); };
+    GateGradients gradients{like(g), like(A_log), like(dt_bias)};
+    backend_of(g).kda_gate_backward(gate, lower_bound, contiguous(to(dy, computed_gate(g).dtype())), contiguous(g),
+                                    A_log, dt_bias, gradients.dg, gradients.dA_log, gradients.ddt_bias);
+    return gradients;
+  }
+  const Tensor z = biased(computed_gate(g), computed_gate(dt_bias));
+  const Tensor upstream = computed_gate(dy);
+  const Tensor a = A_log.defined() ? rate(computed_gate(A_log)) : Tensor();
+  Tensor dz;
+  Tensor times_rate;  // [B,T,HV,K], sums up to the gradient of A_log
+  if (gate == Gate::standard) {
+    const Tensor scaled = mul(upstream, neg(a));
+    dz = mul(scaled, sigmoid(z));
+    times_rate = mul(scaled, softplus(z));
+  } else {
+    const Tensor az = a.defined() ? mul(z, a) : z;
+    const Tensor slope = mul(mul(upstream, lower_bound), mul(sigmoid(az), sigmoid(neg(az))));
+    dz = a.defined() ? mul(slope, a) : slope;
+    times_rate = mul(dz, z);
+  }
+  GateGradients gradients;
+  gradients.dg = to(dz, g.dtype());
+  if (A_log.defined()) {
+    gradients.dA_log = to(sum(times_rate, {0, 1, 3}), A_log.dtype());
+  }
+  if (dt_bias.defined()) {
+    gradients.ddt_bias = to(flatten(sum(dz, {0, 1})), dt_bias.dtype());
+  }
+  return gradients;
+}
+
+Tensor chunk_cumsum(const Tensor& x, int64_t chunk_size, const Tensor& cu_seqlens, bool reverse) {
+  constexpr std::string_view kName = "kda::chunk_cumsum";
+  check_defined(kName, "x", x);
+  check_rank(kName, "x", x, 4, "[B, T, HV, K]");
+  check_floating(kName, "x", x);
+  return sums_between(chunk_starts(kName, x, chunk_size, cu_seqlens), computed_gate(x), reverse);
+}
+
+Tensor gate_cumsum(Gate gate, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias, double lower_bound,
+                   int64_t chunk_size, const Tensor& cu_seqlens, bool reverse) {
+  constexpr std::string_view kName = "kda::gate_cumsum";
+  check_gate(kName, gate, g, A_log, dt_bias, lower_bound);
+  const Tensor starts = chunk_starts(kName, g, chunk_size, cu_seqlens);
+  const Tensor log_decay =
+      apply_gate(gate, computed_gate(g), computed_gate(A_log), computed_gate(dt_bias), lower_bound);
+  return sums_between(starts, log_decay, reverse);
+}
+
+}  // namespace deltatape::kda
