@@ -15,21 +15,23 @@ struct ChunkTile {
   T* N;      // [16, 16], strictly lower
   T* Aqk;    // [16, 16], lower
   T* beta;   // [16]
+  T* v;      // [16, Vp]
 
   [[nodiscard]] const T* k_read() const { return read; }
 
-  static int64_t elements(int64_t Kp) {
-    return Pieces<T>::rounded(3 * kTileRows * Kp) + Pieces<T>::rounded(Kp) + 2 * kSquare +
-           Pieces<T>::rounded(kTileRows);
+  static int64_t elements(const Sizes<T>& s) {
+    return Pieces<T>::rounded(3 * kTileRows * s.Kp) + Pieces<T>::rounded(s.Kp) + 2 * kSquare +
+           Pieces<T>::rounded(kTileRows) + Pieces<T>::rounded(kTileRows * s.Vp);
   }
-  ChunkTile(T* memory, int64_t Kp) {
+  ChunkTile(T* memory, const Sizes<T>& s) {
     Pieces<T> pieces(memory);
-    read = pieces.take(3 * kTileRows * Kp);
-    kg = read + 2 * kTileRows * Kp;
-    whole = pieces.take(Kp);
+    read = pieces.take(3 * kTileRows * s.Kp);
+    kg = read + 2 * kTileRows * s.Kp;
+    whole = pieces.take(s.Kp);
     N = pieces.take(kSquare);
     Aqk = pieces.take(kSquare);
     beta = pieces.take(kTileRows);
+    v = pieces.take(kTileRows * s.Vp);
   }
 };
 
@@ -52,9 +54,9 @@ struct TileRows {
   }
 };
 
-/// Fills a tile.
+/// Fills a tile, without v; asks for the rows of `next`, which will be made after it.
 template <class T>
-void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
-               const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch);
+void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, const Place& next,
+               int64_t value_head, const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch);
 
 }  // namespace deltatape::cpu::kda

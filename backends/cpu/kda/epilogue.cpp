@@ -22,6 +22,14 @@ GateSumTable::GateSumTable(const KernelProblem& problem, const KernelGradients& 
   }
 }
 
+void GateSumTable::add(int64_t sequence, int64_t value_head, const GateSums& summand) {
+  GateSums& sums = at(sequence, value_head);
+  sums.dA_log += summand.dA_log;
+  for (size_t c = 0; sums.ddt_bias != nullptr && c < K_; ++c) {
+    sums.ddt_bias[c] += summand.ddt_bias[c];
+  }
+}
+
 void GateSumTable::finish(const KernelGradients& gradients) const {
   const RowWriter<double> dA_log(gradients.dA_log, 1);
   const RowWriter<double> ddt_bias(gradients.ddt_bias, static_cast<int64_t>(K_));
@@ -155,6 +163,14 @@ void Epilogue<T>::values(const Place& place, int64_t value_head, int64_t first, 
   const int64_t present = std::min(columns, size_.V - first);
   for (int64_t i = 0; i < place.count; ++i) {
     dv_.write((place.row * problem_.T + place.first + i) * problem_.HV + value_head, first, present, dv + i * ld);
+  }
+}
+
+template <class T>
+void Epilogue<T>::prefetch_values(const Place& place, int64_t value_head, int64_t first, int64_t columns) const {
+  for (int64_t i = 0; dv_.present() && i < place.count; ++i) {
+    dv_.prefetch((place.row * problem_.T + place.first + i) * problem_.HV + value_head, first,
+                 std::min(columns, size_.V - first));
   }
 }
 

@@ -13,6 +13,28 @@ struct GateSums {
   double* ddt_bias = nullptr;  // [K]; null: not wanted
 };
 
+/// One of them for every tile of a batch: tiles are finished side by side, and their sums then added in order.
+class TileGateSums {
+ public:
+  /// K is 0 where ddt_bias is not wanted.
+  TileGateSums(int64_t tiles, int64_t K)
+      : K_(static_cast<size_t>(K)), sums_(static_cast<size_t>(tiles)), bias_sums_(static_cast<size_t>(tiles * K)) {}
+  /// The sums of a tile, set to zero.
+  GateSums& clear(int64_t tile) {
+    GateSums& sums = sums_[static_cast<size_t>(tile)];
+    double* bias = bias_sums_.data() + static_cast<size_t>(tile) * K_;
+    std::fill_n(bias, K_, 0.0);
+    sums = {0.0, K_ > 0 ? bias : nullptr};
+    return sums;
+  }
+  [[nodiscard]] const GateSums& at(int64_t tile) const { return sums_[static_cast<size_t>(tile)]; }
+
+ private:
+  size_t K_;
+  std::vector<GateSums> sums_;
+  std::vector<double> bias_sums_;
+};
+
 /// One of them for every sequence and value head, so that threads never add to the same.
 class GateSumTable {
  public:
@@ -20,6 +42,8 @@ class GateSumTable {
   [[nodiscard]] GateSums& at(int64_t sequence, int64_t value_head) {
     return sums_[static_cast<size_t>(sequence * heads_ + value_head)];
   }
+  [[nodiscard]] bool with_bias() const { return !bias_sums_.empty(); }
+  void add(int64_t sequence, int64_t value_head, const GateSums& summand);
   /// Writes dA_log and ddt_bias: the sums of all sequences in their order.
   void finish(const KernelGradients& gradients) const;
 
@@ -38,6 +62,8 @@ class Epilogue {
 
   // Rows as in Prologue; the input's own values are read again.
 
+  /// Asks for columns [first, first + columns) of dv to be brought near.
+  void prefetch_values(const Place& place, int64_t value_head, int64_t first, int64_t columns) const;
   /// dq [16, Kp], with respect to what Prologue::queries gave, summed over the value heads of the group.
   void queries(const Place& place, int64_t head, const T* dq) const;
   void keys(const Place& place, int64_t head, const T* dk) const;

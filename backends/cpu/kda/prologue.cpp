@@ -22,10 +22,9 @@ Prologue<T>::Prologue(const KernelProblem& problem, const KernelInputs& inputs)
       beta_(inputs.beta, 1) {}
 
 template <class T>
-void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor, T* out) const {
-  read_tile(reader, place, problem_.T, problem_.H, head, size_.K, 0, size_.Kp, out, size_.Kp);
-  for (int64_t i = 0; i < place.count; ++i) {
-    T* row = out + i * size_.Kp;
+void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, const Place& next, int64_t head, double factor,
+                       T* out) const {
+  read_tile(reader, place, next, problem_.T, problem_.H, head, out, size_.Kp, [&](T* row) {
     double scale = factor;
     if (problem_.l2norm) {
       const double squares = sum_row<T>([](Vec<T> x) { return x * x; }, size_.Kp, row);
@@ -33,32 +32,31 @@ void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t h
     }
     const Vec<T> scales(scale);
     for_registers<T>(size_.Kp, [&](int64_t c) { (Vec<T>::load(row + c) * scales).store(row + c); });
-  }
+  });
 }
 
 template <class T>
-void Prologue<T>::queries(const Place& place, int64_t head, T* q) const {
-  rows(q_, place, head, problem_.scale, q);
+void Prologue<T>::queries(const Place& place, const Place& next, int64_t head, T* q) const {
+  rows(q_, place, next, head, problem_.scale, q);
 }
 
 template <class T>
-void Prologue<T>::keys(const Place& place, int64_t head, T* k) const {
-  rows(k_, place, head, 1.0, k);
+void Prologue<T>::keys(const Place& place, const Place& next, int64_t head, T* k) const {
+  rows(k_, place, next, head, 1.0, k);
 }
 
 template <class T>
-void Prologue<T>::log_decays(const Place& place, int64_t value_head, T* g) const {
-  read_tile(g_, place, problem_.T, problem_.HV, value_head, size_.K, 0, size_.Kp, g, size_.Kp);
+void Prologue<T>::log_decays(const Place& place, const Place& next, int64_t value_head, T* g) const {
   if (problem_.gate == Gate::none) {
+    read_tile(g_, place, next, problem_.T, problem_.HV, value_head, g, size_.Kp, [](T*) {});
     return;
   }
   Scratch<T> bias(size_.Kp);
   const GateOfHead<T> gate(problem_, inputs_, value_head, bias.data());
-  for (int64_t i = 0; i < place.count; ++i) {
-    T* row = g + i * size_.Kp;
+  read_tile(g_, place, next, problem_.T, problem_.HV, value_head, g, size_.Kp, [&](T* row) {
     for_registers<T>(size_.Kp, [&](int64_t c) { gate(Vec<T>::load(row + c), c).store(row + c); });
     std::fill(row + size_.K, row + size_.Kp, T(0));
-  }
+  });
 }
 
 template <class T>
@@ -79,9 +77,14 @@ void Prologue<T>::betas(const Place& place, int64_t value_head, T* beta) const {
 }
 
 template <class T>
-void Prologue<T>::values(const Place& place, int64_t value_head, int64_t first, int64_t columns, T* v,
-                         int64_t ld) const {
-  read_tile(v_, place, problem_.T, problem_.HV, value_head, size_.V, first, columns, v, ld);
+void Prologue<T>::values(const Place& place, const Place& next, int64_t value_head, T* v) const {
+  read_tile(v_, place, next, problem_.T, problem_.HV, value_head, v, size_.Vp, [](T*) {});
+}
+
+template <class T>
+void Prologue<T>::value_columns(const Place& place, int64_t value_head, int64_t first, int64_t columns, T* v,
+                                int64_t ld) const {
+  read_columns(v_, place, problem_.T, problem_.HV, value_head, size_.V, first, columns, v, ld);
 }
 
 template class Prologue<float>;

@@ -219,9 +219,10 @@ class RecurrentBackward {
     const int64_t elements = kTileRows * size_.Kp;
     for (int64_t i = 0; i < tiles_in(sequence, window); ++i) {
       const Place place = place_of(sequence, window * kTilesPerWindow + i);
-      prologue_.queries(place, head / (p_.HV / p_.H), m.q + i * elements);
-      prologue_.keys(place, head / (p_.HV / p_.H), m.k + i * elements);
-      prologue_.log_decays(place, head, m.decay + i * elements);
+      const Place next = place_of(sequence, window * kTilesPerWindow + i + 1);
+      prologue_.queries(place, next, head / (p_.HV / p_.H), m.q + i * elements);
+      prologue_.keys(place, next, head / (p_.HV / p_.H), m.k + i * elements);
+      prologue_.log_decays(place, next, head, m.decay + i * elements);
       prologue_.betas(place, head, beta + i * kTileRows);
     }
     for_registers<T>(tiles_in(sequence, window) * elements,
@@ -238,7 +239,7 @@ class RecurrentBackward {
   void read_errors(const Sequence& sequence, int64_t head, int64_t window, int64_t column, int64_t columns,
                    const HeadMemory<T>& m) const {
     for (int64_t i = 0; i < tiles_in(sequence, window); ++i) {
-      prologue_.values(place_of(sequence, window * kTilesPerWindow + i), head, column, columns,
+      prologue_.value_columns(place_of(sequence, window * kTilesPerWindow + i), head, column, columns,
                        m.errors + i * kTileRows * kBlockColumns<T>, kBlockColumns<T>);
     }
   }
@@ -298,7 +299,7 @@ class RecurrentBackward {
     constexpr int64_t kLd = kBlockColumns<T>;
     std::fill_n(m.d_o, kCheckpointSteps * kLd, T(0));
     for (int64_t i = 0; d_o_.present() && i < tiles_in(sequence, window); ++i) {
-      read_tile(d_o_, place_of(sequence, window * kTilesPerWindow + i), p_.T, p_.HV, head, size_.V, column, columns,
+      read_columns(d_o_, place_of(sequence, window * kTilesPerWindow + i), p_.T, p_.HV, head, size_.V, column, columns,
                 m.d_o + i * kTileRows * kLd, kLd);
     }
   }

@@ -21,6 +21,12 @@ class RowReader {
     }
   }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
+  /// Asks for a row to be brought near: rows of one head are far apart, so the processor does not see what comes next.
+  void prefetch(int64_t row) const {
+    for (int64_t byte = 0; byte < width_ * element_; byte += 64) {
+      __builtin_prefetch(data_ + row * width_ * element_ + byte, 0, 2);
+    }
+  }
   /// Columns [first, first + count) of a row.
   void read(int64_t row, int64_t first, int64_t count, T* out) const {
     convert_(data_ + (row * width_ + first) * element_, element_, reinterpret_cast<char*>(out), sizeof(T), count);
@@ -56,6 +62,13 @@ class RowWriter {
     }
   }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
+  /// Asks for columns [first, first + count) of a row to be brought near, for a write to come.
+  void prefetch(int64_t row, int64_t first, int64_t count) const {
+    const char* begin = data_ + (row * width_ + first) * element_;
+    for (int64_t byte = 0; byte < count * element_; byte += 64) {
+      __builtin_prefetch(begin + byte, 1, 3);
+    }
+  }
   void write(int64_t row, int64_t first, int64_t count, const T* in) const {
     if (data_ != nullptr) {
       convert_(reinterpret_cast<const char*>(in), sizeof(T), data_ + (row * width_ + first) * element_, element_,
