@@ -173,8 +173,10 @@ class ChunkBackward {
         backward_of_batch(value_head(n, head, member, m), batch, count, m);
       }
       for_tiles(count, [&](int64_t i) {
-        epilogue_.queries(place_of(sequence, first + i), head, m.dq + i * per_tile);
-        epilogue_.keys(place_of(sequence, first + i), head, m.dk + i * per_tile);
+        const TileRows<T> rows = tile_in(m, i).rows;
+        const Place place = place_of(sequence, first + i);
+        epilogue_.queries(place, head, rows.q, rows.q_norm, m.dq + i * per_tile);
+        epilogue_.keys(place, head, rows.k, rows.k_norm, m.dk + i * per_tile);
       });
     }
     for (int64_t member = 0; member < group_; ++member) {
@@ -196,9 +198,8 @@ class ChunkBackward {
       const int64_t first = batch * batch_;
       for_tiles(batch_, [&](int64_t i) {
         const BackwardTile<T> tile = tile_in(m, i);
-        const Place next = place_of(sequence, first + i + 1);
-        make(place_of(sequence, first + i), next, v.head, tile);
-        prologue_.values(place_of(sequence, first + i), next, v.head, tile.operands.v);
+        make(place_of(sequence, first + i), v.head, tile);
+        prologue_.values(place_of(sequence, first + i), v.head, tile.operands.v);
       });
       for_columns(batch_, [&](int64_t column, int64_t columns) {
         const T* before = v.checkpoints + batch * size_.state() + column;
@@ -207,8 +208,11 @@ class ChunkBackward {
           const BackwardTile<T> tile = tile_in(m, i);
           T* writes = tile.writes + column;
           find_errors(tile.operands, before, column, columns, errors_of(v, first + i) + column, writes);
+          Ahead ahead;  // the inputs of the next batch
+          const RowShare share(column / kBlockColumns<T>, size_.column_blocks());
+          prologue_.ask(place_of(sequence, first + batch_ + i), share.first, share.count, v.head, true, ahead);
           update_state(size_.K, columns, kTileRows, tile.operands.whole, tile.operands.kg, size_.Kp, writes, size_.Vp,
-                       before, after, size_.Vp);
+                       before, after, size_.Vp, ahead);
           before = after;
         }
       });
@@ -218,8 +222,8 @@ class ChunkBackward {
     return v.errors + (states_.kept() ? tile % batch_ : tile) * kTileRows * size_.Vp;
   }
 
-  void make(const Place& place, const Place& next, int64_t head, const BackwardTile<T>& tile) const {
-    make_tile(prologue_, p_, place, next, head, size_, tile.rows, tile.operands, scratch_.mine());
+  void make(const Place& place, int64_t head, const BackwardTile<T>& tile) const {
+    make_tile(prologue_, p_, place, head, size_, tile.rows, tile.operands, scratch_.mine());
   }
 
   /// e and d of a tile from the state before it, in a block of columns.
@@ -238,20 +242,21 @@ class ChunkBackward {
     for_tiles(count, [&](int64_t i) {
       const BackwardTile<T> tile = tile_in(m, i);
       const Place place = place_of(sequence, first + i);
-      const Place next = i + 1 < count ? place_of(sequence, first + i + 1) : batch > 0 ? place_of(sequence, first - batch_) : Place{};
-      make(place, next, v.head, tile);
+      make(place, v.head, tile);
       if (!errors_known) {
-        prologue_.values(place, next, v.head, tile.operands.v);
+        prologue_.values(place, v.head, tile.operands.v);
       }
-      read_d_o(place, next, v.head, tile.d_o);
+      read_d_o(place, v.head, tile.d_o);
     });
     for_columns(count, [&](int64_t column, int64_t columns) {
       replay(v, first, count, errors_known, S, column, columns, m);
       const T* after = gradient_after(v, batch) + column;
       for (int64_t i = count - 1; i >= 0; --i) {
         T* before = (i > 0 ? tile_in(m, i - 1).dS : gradient_after(v, batch - 1)) + column;
+        Ahead ahead;
+        ask_for_batch_before(v, batch, i, count, column / kBlockColumns<T>, ahead);
         adjoint_of_tile(place_of(sequence, first + i), v.head, tile_in(m, i), errors_of(v, first + i), after, before,
-                        column, columns);
+                        column, columns, ahead);
         after = before;
       }
     });
@@ -266,6 +271,35 @@ class ChunkBackward {
     for (int64_t i = count - 1; i >= 0; --i) {
       sums_.add(v.n, v.head, m.gate_sums->at(i));
     }
+  }
+
+  /// What the batch before will read, shared among tiles and blocks of columns.
+  void ask_for_batch_before(const ValueHead<T>& v, int64_t batch, int64_t i, int64_t count, int64_t block,
+                            Ahead& ahead) const {
+    const Sequence& sequence = p_.sequences[static_cast<size_t>(v.n)];
+    const int64_t number = batch * batch_ + i;
+    if (batch == 0) {
+      return;
+    }
+    const int64_t blocks = size_.column_blocks();
+    for (int64_t tile = i; tile < batch_; tile += count) {  // the batch before is a whole one
+      const Place place = place_of(sequence, number - batch_ + tile - i);
+      const RowShare share(block, blocks);
+      const int64_t row = (place.row * p_.T + place.first + share.first) * p_.HV + v.head;
+      prologue_.ask(place, share.first, share.count, v.head, states_.kept(), ahead);
+      ahead.add(d_o_.place(row, p_.HV, share.count));
+    }
+    if (!states_.kept()) {
+      const T* errors = errors_of(v, (batch - 1) * batch_);
+      ahead.add(piece_of(errors, batch_ * kTileRows * size_.Vp, i * blocks + block, count * blocks));
+      ahead.add(piece_of(v.checkpoints + (batch - 1) * size_.state(), size_.state(), i * blocks + block, count * blocks));
+    }
+  }
+  /// The `part`-th of `parts` equal pieces of an array.
+  static SpacedRows piece_of(const T* x, int64_t elements, int64_t part, int64_t parts) {
+    const int64_t first = elements * part / parts;
+    const int64_t bytes = (elements * (part + 1) / parts - first) * static_cast<int64_t>(sizeof(T));
+    return {reinterpret_cast<const char*>(x + first), 1, bytes, 0};
   }
 
   /// The state before a batch.
@@ -301,8 +335,9 @@ class ChunkBackward {
       }
       if (i + 1 < count) {
         T* after = tile_in(m, i + 1).S + column;
+        Ahead nothing;
         update_state(size_.K, columns, kTileRows, tile.operands.whole, tile.operands.kg, size_.Kp, writes, size_.Vp,
-                     before, after, size_.Vp);
+                     before, after, size_.Vp, nothing);
         before = after;
       }
     }
@@ -311,13 +346,12 @@ class ChunkBackward {
   /// From the gradient of the state after a tile to that before it, in a block of columns; w, and dv on the way. The
   /// errors become lambda e, of which dbeta is the sum.
   void adjoint_of_tile(const Place& place, int64_t head, const BackwardTile<T>& tile, T* errors, const T* after,
-                       T* before, int64_t column, int64_t columns) const {
+                       T* before, int64_t column, int64_t columns, Ahead& ahead) const {
     constexpr int64_t kLd = kBlockColumns<T>;
     const ChunkTile<T>& t = tile.operands;
     const int64_t Vp = size_.Vp;
     alignas(64) T lambda[kTileRows * kLd];
     alignas(64) T dv[kTileRows * kLd];
-    epilogue_.prefetch_values(place, head, column, columns);
     small_gemm<T>(kTileRows, columns, size_.K, {t.kg, size_.Kp, 1}, {after, Vp, 1}, lambda, kLd, Update::set);
     add_lower_product_adjoint(t.Aqk, columns, tile.d_o + column, Vp, lambda, kLd);
     solve_writes_adjoint(t.N, t.beta, columns, lambda, kLd);
@@ -334,12 +368,13 @@ class ChunkBackward {
     }
     epilogue_.values(place, head, column, columns, dv, kLd);
     // What reaches the state before the tile: k^' w + q^' do, one product with 32 rows.
-    update_state(size_.K, columns, 2 * kTileRows, t.whole, t.read, size_.Kp, tile.w + column, Vp, after, before, Vp);
+    update_state(size_.K, columns, 2 * kTileRows, t.whole, t.read, size_.Kp, tile.w + column, Vp, after, before, Vp,
+                 ahead);
   }
 
-  void read_d_o(const Place& place, const Place& next, int64_t head, T* d_o) const {
+  void read_d_o(const Place& place, int64_t head, T* d_o) const {
     if (d_o_.present()) {
-      read_tile(d_o_, place, next, p_.T, p_.HV, head, d_o, size_.Vp, [](T*) {});
+      read_tile(d_o_, place, p_.T, p_.HV, head, d_o, size_.Vp, [](T*, int64_t) {});
     } else {
       std::fill_n(d_o, kTileRows * size_.Vp, T(0));
     }

@@ -61,7 +61,10 @@ class ChunkForward {
         const int64_t columns = std::min(kBlockColumns<T>, size_.Vp - column);
         for (int64_t i = 0; i < in_batch; ++i) {
           keeper_.keep(n, first + i, head, S, column, columns);
-          step(place_of(sequence, first + i), head, tile_in(tiles, i), S + column, column, columns);
+          Ahead ahead;  // the inputs of the next batch, shared among the blocks
+          const RowShare share(block, size_.column_blocks());
+          prologue_.ask(place_of(sequence, first + i + in_batch), share.first, share.count, head, true, ahead);
+          step(place_of(sequence, first + i), head, tile_in(tiles, i), S + column, column, columns, ahead);
         }
       });
     }
@@ -71,29 +74,30 @@ class ChunkForward {
   void make(const Sequence& sequence, int64_t number, int64_t head, const ChunkTile<T>& tile) const {
     const TileRows<T> rows(scratch_.mine(), size_.Kp);
     const Place place = place_of(sequence, number);
-    const Place next = place_of(sequence, number + 1);
-    make_tile(prologue_, p_, place, next, head, size_, rows, tile, scratch_.mine() + TileRows<T>::elements(size_.Kp));
-    prologue_.values(place, next, head, tile.v);
+    make_tile(prologue_, p_, place, head, size_, rows, tile, scratch_.mine() + TileRows<T>::elements(size_.Kp));
+    prologue_.values(place, head, tile.v);
+  }
+
+  [[nodiscard]] int64_t row_of(const Place& place, int64_t i, int64_t head) const {
+    return (place.row * p_.T + place.first + i) * p_.HV + head;
   }
 
   /// One tile through one block of columns; S points to the block's first column.
-  void step(const Place& place, int64_t head, const ChunkTile<T>& tile, T* S, int64_t column, int64_t columns) const {
+  void step(const Place& place, int64_t head, const ChunkTile<T>& tile, T* S, int64_t column, int64_t columns,
+            Ahead& ahead) const {
     alignas(64) T read[2 * kTileRows * kBlockColumns<T>];  // what keys and queries read of S
     alignas(64) T writes[kTileRows * kBlockColumns<T>];
     constexpr int64_t kLd = kBlockColumns<T>;
     const int64_t present = std::min(columns, size_.V - column);
-    const auto row_of = [&](int64_t i) { return (place.row * p_.T + place.first + i) * p_.HV + head; };
-    for (int64_t i = 0; i < place.count; ++i) {
-      o_.prefetch(row_of(i), column, present);
-    }
     small_gemm<T>(2 * kTileRows, columns, size_.K, {tile.read, size_.Kp, 1}, {S, size_.Vp, 1}, read, kLd, Update::set);
     solve_writes(tile.N, tile.beta, columns, tile.v + column, size_.Vp, read, kLd, read, kLd, writes, kLd);
     T* o = read + kTileRows * kLd;
     add_lower_product(tile.Aqk, columns, writes, kLd, o, kLd);
     for (int64_t i = 0; i < place.count; ++i) {
-      o_.write(row_of(i), column, present, o + i * kLd);
+      o_.write(row_of(place, i, head), column, present, o + i * kLd);
     }
-    update_state(size_.K, columns, kTileRows, tile.whole, tile.kg, size_.Kp, writes, kLd, S, S, size_.Vp);
+    update_state(size_.K, columns, kTileRows, tile.whole, tile.kg, size_.Kp, writes, kLd, S, S, size_.Vp,
+                 ahead);
   }
 
   const KernelProblem& p_;

@@ -3,14 +3,14 @@
 namespace deltatape::cpu::kda {
 
 template <class T>
-void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, const Place& next,
+void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place,
                int64_t value_head, const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile,
                T* scratch) {
   using V = Vec<T>;
   const int64_t head = value_head / (problem.HV / problem.H);
-  prologue.queries(place, next, head, rows.q);
-  prologue.keys(place, next, head, rows.k);
-  prologue.log_decays(place, next, value_head, rows.g);
+  prologue.queries(place, head, rows.q, rows.q_norm);
+  prologue.keys(place, head, rows.k, rows.k_norm);
+  prologue.log_decays(place, value_head, rows.g);
   prologue.betas(place, value_head, tile.beta);
 
   decay_products(problem.safe_gate && may_be_centred(rows.g, size.Kp), DecayInputs<T>{rows.q, rows.k, rows.g, size.Kp},
@@ -26,9 +26,9 @@ void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const 
   std::copy_n(rows.from_start + elements - size.Kp, size.Kp, tile.whole);
 }
 
-template void make_tile(const Prologue<float>&, const KernelProblem&, const Place&, const Place&, int64_t, const Sizes<float>&,
+template void make_tile(const Prologue<float>&, const KernelProblem&, const Place&, int64_t, const Sizes<float>&,
                         const TileRows<float>&, const ChunkTile<float>&, float*);
-template void make_tile(const Prologue<double>&, const KernelProblem&, const Place&, const Place&, int64_t, const Sizes<double>&,
+template void make_tile(const Prologue<double>&, const KernelProblem&, const Place&, int64_t, const Sizes<double>&,
                         const TileRows<double>&, const ChunkTile<double>&, double*);
 
 }  // namespace deltatape::cpu::kda

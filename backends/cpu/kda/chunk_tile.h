@@ -43,20 +43,24 @@ struct TileRows {
   T* g;
   T* from_start;  // exp(G)
   T* to_end;      // exp(G_15 - G)
+  T* q_norm;      // [16], what q was multiplied by, without scale
+  T* k_norm;      // [16]
 
-  static int64_t elements(int64_t Kp) { return Pieces<T>::rounded(5 * kTileRows * Kp); }
+  static int64_t elements(int64_t Kp) { return Pieces<T>::rounded(5 * kTileRows * Kp) + 2 * kTileRows; }
   TileRows(T* memory, int64_t Kp) {
     q = memory;
     k = q + kTileRows * Kp;
     g = k + kTileRows * Kp;
     from_start = g + kTileRows * Kp;
     to_end = from_start + kTileRows * Kp;
+    q_norm = to_end + kTileRows * Kp;
+    k_norm = q_norm + kTileRows;
   }
 };
 
-/// Fills a tile, without v; asks for the rows of `next`, which will be made after it.
+/// Fills a tile, without v.
 template <class T>
-void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, const Place& next,
+void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place,
                int64_t value_head, const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch);
 
 }  // namespace deltatape::cpu::kda

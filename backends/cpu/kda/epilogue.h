@@ -60,28 +60,25 @@ class Epilogue {
  public:
   Epilogue(const KernelProblem& problem, const KernelInputs& inputs, const KernelGradients& gradients);
 
-  // Rows as in Prologue; the input's own values are read again.
+  // Rows as in Prologue.
 
-  /// Asks for columns [first, first + columns) of dv to be brought near.
-  void prefetch_values(const Place& place, int64_t value_head, int64_t first, int64_t columns) const;
-  /// dq [16, Kp], with respect to what Prologue::queries gave, summed over the value heads of the group.
-  void queries(const Place& place, int64_t head, const T* dq) const;
-  void keys(const Place& place, int64_t head, const T* dk) const;
-  /// dg [16, Kp] with respect to the log decay; adds to `sums`.
+  /// dq [16, Kp], with respect to q [16, Kp] that Prologue::queries gave together with `norm` [16], summed over the
+  /// value heads of the group.
+  void queries(const Place& place, int64_t head, const T* q, const T* norm, const T* dq) const;
+  void keys(const Place& place, int64_t head, const T* k, const T* norm, const T* dk) const;
+  /// dg [16, Kp] with respect to the log decay; adds to `sums`. The logits are read again.
   void log_decays(const Place& place, int64_t value_head, const T* dg, GateSums& sums) const;
   void betas(const Place& place, int64_t value_head, const T* dbeta) const;
   /// Columns [first, first + columns) of dv.
   void values(const Place& place, int64_t value_head, int64_t first, int64_t columns, const T* dv, int64_t ld) const;
 
  private:
-  void norm_rows(const RowReader<T>& reader, const RowWriter<T>& writer, const Place& place, int64_t head,
-                 double factor, const T* d) const;
+  void norm_rows(const RowWriter<T>& writer, const Place& place, int64_t head, double factor,
+                 const T* y, const T* norm, const T* dy) const;
 
   const KernelProblem& problem_;
   const KernelInputs& inputs_;
   Sizes<T> size_;
-  RowReader<T> q_;
-  RowReader<T> k_;
   RowReader<T> g_;
   RowReader<T> beta_;
   RowWriter<T> dq_;

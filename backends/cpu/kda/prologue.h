@@ -14,24 +14,25 @@ class Prologue {
  public:
   Prologue(const KernelProblem& problem, const KernelInputs& inputs);
 
-  // Each reads the tile at `place`, and asks for the rows at `next`, the tile that will be read after it, on the way.
-
-  /// q [16, Kp] of head `head` of q and k: normalised when asked for, times scale.
-  void queries(const Place& place, const Place& next, int64_t head, T* q) const;
-  /// k [16, Kp], normalised when asked for.
-  void keys(const Place& place, const Place& next, int64_t head, T* k) const;
+  /// q [16, Kp] of head `head` of q and k: normalised when asked for, times scale. `norm` [16], unless null: what the
+  /// norm multiplied each row by, 1 without norm.
+  void queries(const Place& place, int64_t head, T* q, T* norm) const;
+  /// k [16, Kp], normalised when asked for, likewise.
+  void keys(const Place& place, int64_t head, T* k, T* norm) const;
   /// Log decay g [16, Kp] of a value head.
-  void log_decays(const Place& place, const Place& next, int64_t value_head, T* g) const;
+  void log_decays(const Place& place, int64_t value_head, T* g) const;
   /// beta [16].
   void betas(const Place& place, int64_t value_head, T* beta) const;
   /// v [16, Vp]; columns beyond V are zero.
-  void values(const Place& place, const Place& next, int64_t value_head, T* v) const;
+  void values(const Place& place, int64_t value_head, T* v) const;
   /// Columns [first, first + columns) of v, rows `ld` apart; columns beyond V are zero.
   void value_columns(const Place& place, int64_t value_head, int64_t first, int64_t columns, T* v, int64_t ld) const;
+  /// What the functions above read of rows [first, first + count) of the tile at `place`, without beta.
+  void ask(const Place& place, int64_t first, int64_t count, int64_t value_head, bool values, Ahead& ahead) const;
 
  private:
-  void rows(const RowReader<T>& reader, const Place& place, const Place& next, int64_t head, double factor,
-            T* out) const;
+  void rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor, T* out,
+            T* norm) const;
 
   const KernelProblem& problem_;
   const KernelInputs& inputs_;
@@ -59,19 +60,16 @@ void read_columns(const RowReader<T>& reader, const Place& place, int64_t steps,
   }
 }
 
-/// rows [16, padded]: the rows of a tile of a tensor [B,T,heads,width], zeros beyond the tile and the width; asks for
-/// the rows at `next`. Calls finish(row) on every row of the tile as it comes in.
+/// rows [16, padded]: the rows of a tile of a tensor [B,T,heads,width], zeros beyond the tile and the width. Calls
+/// finish(row, i) on every row of the tile as it comes in.
 template <class T, class F>
-void read_tile(const RowReader<T>& reader, const Place& place, const Place& next, int64_t steps, int64_t heads,
+void read_tile(const RowReader<T>& reader, const Place& place, int64_t steps, int64_t heads,
                int64_t head, T* rows, int64_t padded, F finish) {
   for (int64_t i = 0; i < kTileRows; ++i) {
     T* row = rows + i * padded;
-    if (i < next.count) {
-      reader.prefetch((next.row * steps + next.first + i) * heads + head);
-    }
     if (i < place.count) {
       reader.read_padded((place.row * steps + place.first + i) * heads + head, row, padded);
-      finish(row);
+      finish(row, i);
     } else {
       std::fill(row, row + padded, T(0));
     }

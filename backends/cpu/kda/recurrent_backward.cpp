@@ -171,8 +171,12 @@ class RecurrentBackward {
       backward_of_value_head(n, value_head, m);
     }
     for (int64_t i = 0; i < tiles; ++i) {
-      epilogue_.queries(place_of(sequence, i), head, m.dq + i * per_tile);
-      epilogue_.keys(place_of(sequence, i), head, m.dk + i * per_tile);
+      const Place place = place_of(sequence, i);
+      alignas(64) T norm[kTileRows];
+      prologue_.queries(place, head, m.q, norm);
+      epilogue_.queries(place, head, m.q, norm, m.dq + i * per_tile);
+      prologue_.keys(place, head, m.k, norm);
+      epilogue_.keys(place, head, m.k, norm, m.dk + i * per_tile);
     }
   }
 
@@ -219,10 +223,9 @@ class RecurrentBackward {
     const int64_t elements = kTileRows * size_.Kp;
     for (int64_t i = 0; i < tiles_in(sequence, window); ++i) {
       const Place place = place_of(sequence, window * kTilesPerWindow + i);
-      const Place next = place_of(sequence, window * kTilesPerWindow + i + 1);
-      prologue_.queries(place, next, head / (p_.HV / p_.H), m.q + i * elements);
-      prologue_.keys(place, next, head / (p_.HV / p_.H), m.k + i * elements);
-      prologue_.log_decays(place, next, head, m.decay + i * elements);
+      prologue_.queries(place, head / (p_.HV / p_.H), m.q + i * elements, nullptr);
+      prologue_.keys(place, head / (p_.HV / p_.H), m.k + i * elements, nullptr);
+      prologue_.log_decays(place, head, m.decay + i * elements);
       prologue_.betas(place, head, beta + i * kTileRows);
     }
     for_registers<T>(tiles_in(sequence, window) * elements,

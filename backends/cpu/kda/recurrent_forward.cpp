@@ -44,11 +44,10 @@ class RecurrentForward {
     keeper_.load_initial(n, head, S);
     for (int64_t tile = 0; tile < tile_count(sequence); ++tile) {
       const Place place = place_of(sequence, tile);
-      const Place next = place_of(sequence, tile + 1);
       keeper_.keep(n, tile, head, S, begin, end - begin);
-      prologue_.queries(place, next, head / (p_.HV / p_.H), q);
-      prologue_.keys(place, next, head / (p_.HV / p_.H), k);
-      prologue_.log_decays(place, next, head, decay);
+      prologue_.queries(place, head / (p_.HV / p_.H), q, nullptr);
+      prologue_.keys(place, head / (p_.HV / p_.H), k, nullptr);
+      prologue_.log_decays(place, head, decay);
       prologue_.betas(place, head, beta);
       for_registers<T>(place.count * size_.Kp, [&](int64_t i) { exp(Vec<T>::load(decay + i)).store(decay + i); });
       for (int64_t column = begin; column < end; column += kBlockColumns<T>) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "backends/cpu/convert_rows.h"
+#include "backends/cpu/kda/ahead.h"
+#include "backends/cpu/stream_store.h"
 #include "core/tensor.h"
 
 namespace deltatape::cpu::kda {
@@ -21,11 +23,10 @@ class RowReader {
     }
   }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
-  /// Asks for a row to be brought near: rows of one head are far apart, so the processor does not see what comes next.
-  void prefetch(int64_t row) const {
-    for (int64_t byte = 0; byte < width_ * element_; byte += 64) {
-      __builtin_prefetch(data_ + row * width_ * element_ + byte, 0, 2);
-    }
+  /// Where `count` rows lie, `step` rows apart; nothing where there is no tensor.
+  [[nodiscard]] SpacedRows place(int64_t row, int64_t step, int64_t count) const {
+    const int64_t bytes = width_ * element_;
+    return data_ == nullptr ? SpacedRows{} : SpacedRows{data_ + row * bytes, count, bytes, step * bytes};
   }
   /// Columns [first, first + count) of a row.
   void read(int64_t row, int64_t first, int64_t count, T* out) const {
@@ -59,18 +60,14 @@ class RowWriter {
       data_ = static_cast<char*>(x.mutable_raw());
       element_ = static_cast<int64_t>(size_of(x.dtype()));
       convert_ = convert_row(dtype_of<T>, x.dtype());
+      stream_ = x.dtype() == dtype_of<T> && x.numel() * element_ >= kStreamBytes;
     }
   }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
-  /// Asks for columns [first, first + count) of a row to be brought near, for a write to come.
-  void prefetch(int64_t row, int64_t first, int64_t count) const {
-    const char* begin = data_ + (row * width_ + first) * element_;
-    for (int64_t byte = 0; byte < count * element_; byte += 64) {
-      __builtin_prefetch(begin + byte, 1, 3);
-    }
-  }
   void write(int64_t row, int64_t first, int64_t count, const T* in) const {
-    if (data_ != nullptr) {
+    if (stream_) {
+      stream_store(data_ + (row * width_ + first) * element_, in, count * element_);
+    } else if (data_ != nullptr) {
       convert_(reinterpret_cast<const char*>(in), sizeof(T), data_ + (row * width_ + first) * element_, element_,
                count);
     }
@@ -88,6 +85,7 @@ class RowWriter {
   int64_t element_ = 0;
   int64_t width_ = 0;
   ConvertRow convert_ = nullptr;
+  bool stream_ = false;
 };
 
 }  // namespace deltatape::cpu::kda

@@ -48,6 +48,14 @@ inline Place place_of(const Sequence& sequence, int64_t tile) {
   const int64_t first = sequence.begin + tile * kTileRows;
   return {sequence.row, first, std::min(kTileRows, sequence.end - first)};
 }
+/// The `part`-th of `parts` equal shares of a tile's rows: the first one and how many.
+struct RowShare {
+  int64_t first;
+  int64_t count;
+
+  RowShare(int64_t part, int64_t parts)
+      : first(kTileRows * part / parts), count(kTileRows * (part + 1) / parts - first) {}
+};
 inline int64_t tile_count(const Sequence& sequence) { return ceil_div(sequence.length(), kTileRows); }
 
 /// Working memory, aligned to 64 bytes and uninitialised. Throws bad_alloc.
