@@ -60,14 +60,6 @@ struct HeadMemory {
   TileGateSums* gate_sums;
 };
 
-/// out[row] = sum over columns of x y.
-template <class T>
-void dots_of_rows(int64_t rows, int64_t columns, const T* x, const T* y, T* out) {
-  for (int64_t row = 0; row < rows; ++row) {
-    row_dots(1, 1, columns, x + row * columns, columns, y + row * columns, columns, out + row, 1);
-  }
-}
-
 /// What belongs to one value head of the group.
 template <class T>
 struct ValueHead {
@@ -198,7 +190,7 @@ class ChunkBackward {
       const int64_t first = batch * batch_;
       for_tiles(batch_, [&](int64_t i) {
         const BackwardTile<T> tile = tile_in(m, i);
-        make(place_of(sequence, first + i), v.head, tile);
+        make(place_of(sequence, first + i), v.head, tile, TileParts::keys);
         prologue_.values(place_of(sequence, first + i), v.head, tile.operands.v);
       });
       for_columns(batch_, [&](int64_t column, int64_t columns) {
@@ -222,8 +214,8 @@ class ChunkBackward {
     return v.errors + (states_.kept() ? tile % batch_ : tile) * kTileRows * size_.Vp;
   }
 
-  void make(const Place& place, int64_t head, const BackwardTile<T>& tile) const {
-    make_tile(prologue_, p_, place, head, size_, tile.rows, tile.operands, scratch_.mine());
+  void make(const Place& place, int64_t head, const BackwardTile<T>& tile, TileParts parts) const {
+    make_tile(prologue_, p_, place, head, size_, tile.rows, tile.operands, scratch_.mine(), parts);
   }
 
   /// e and d of a tile from the state before it, in a block of columns.
@@ -242,7 +234,7 @@ class ChunkBackward {
     for_tiles(count, [&](int64_t i) {
       const BackwardTile<T> tile = tile_in(m, i);
       const Place place = place_of(sequence, first + i);
-      make(place, v.head, tile);
+      make(place, v.head, tile, TileParts::all);
       if (!errors_known) {
         prologue_.values(place, v.head, tile.operands.v);
       }
@@ -406,7 +398,7 @@ class ChunkBackward {
                   Update::set);
     std::fill_n(results + K * kAll, (Kp - K) * kAll, T(0));
     pack_matrix<T>(kAll, Kp, {results, 1, kAll}, rows);
-    dots_of_rows(K, Vp, S, dS, passing);
+    dots_of_rows(K, Vp, S, dS, Vp, passing);
     std::fill_n(passing + K, Kp - K, T(0));
     through_the_state(tile, rows, passing, dq, dk);
 

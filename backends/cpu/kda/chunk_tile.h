@@ -58,9 +58,13 @@ struct TileRows {
   }
 };
 
+/// What is made of a tile: all but v, or only what keys read and write (k^, kg, whole, N, beta).
+enum class TileParts : uint8_t { all, keys };
+
 /// Fills a tile, without v.
 template <class T>
 void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place,
-               int64_t value_head, const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch);
+               int64_t value_head, const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch,
+               TileParts parts = TileParts::all);
 
 }  // namespace deltatape::cpu::kda

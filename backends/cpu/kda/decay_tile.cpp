@@ -64,13 +64,17 @@ void products_by_halving(const DecayInputs<T>& in, const DecayProducts<T>& out, 
       const int64_t m = a + h;
       for (int64_t i = 0; i < h; ++i) {
         multiply(Kp, in.k + (m + i) * Kp, decay.from_start(m + i), rows + i * Kp);
-        multiply(Kp, in.q + (m + i) * Kp, decay.from_start(m + i), rows + (h + i) * Kp);
+        if (in.q != nullptr) {
+          multiply(Kp, in.q + (m + i) * Kp, decay.from_start(m + i), rows + (h + i) * Kp);
+        }
         multiply(Kp, in.k + (a + i) * Kp, decay.to_end(a + i), columns + i * Kp);
       }
-      row_dots(2 * h, h, Kp, rows, Kp, columns, Kp, products, h);
+      row_dots(in.q != nullptr ? 2 * h : h, h, Kp, rows, Kp, columns, Kp, products, h);
       for (int64_t i = 0; i < h; ++i) {
         std::copy_n(products + i * h, h, out.N + (m + i) * kTileRows + a);
-        std::copy_n(products + (h + i) * h, h, out.Aqk + (m + i) * kTileRows + a);
+        if (in.q != nullptr) {
+          std::copy_n(products + (h + i) * h, h, out.Aqk + (m + i) * kTileRows + a);
+        }
       }
     }
     decay.join(h);
@@ -81,8 +85,15 @@ void products_by_halving(const DecayInputs<T>& in, const DecayProducts<T>& out, 
 template <class T>
 void fill_rest(const DecayInputs<T>& in, const DecayProducts<T>& out) {
   for (int64_t i = 0; i < kTileRows; ++i) {
-    row_dots(1, 1, in.Kp, in.q + i * in.Kp, in.Kp, in.k + i * in.Kp, in.Kp, out.Aqk + i * (kTileRows + 1), 1);
     std::fill(out.N + i * kTileRows + i, out.N + (i + 1) * kTileRows, T(0));
+  }
+  if (in.q == nullptr) {
+    return;
+  }
+  T diagonal[kTileRows];
+  dots_of_rows(kTileRows, in.Kp, in.q, in.k, in.Kp, diagonal);
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    out.Aqk[i * (kTileRows + 1)] = diagonal[i];
     std::fill(out.Aqk + i * kTileRows + i + 1, out.Aqk + (i + 1) * kTileRows, T(0));
   }
 }
@@ -115,12 +126,16 @@ void products_centred(const DecayInputs<T>& in, const DecayProducts<T>& out, T* 
   T* products = columns + kTileRows * Kp;  // [32, 16]
   centred_factors(in.g, Kp, out.from_start, out.to_end);
   multiply(kTileRows * Kp, in.k, out.from_start, rows);
-  multiply(kTileRows * Kp, in.q, out.from_start, rows + kTileRows * Kp);
+  if (in.q != nullptr) {
+    multiply(kTileRows * Kp, in.q, out.from_start, rows + kTileRows * Kp);
+  }
   multiply(kTileRows * Kp, in.k, out.to_end, columns);
-  row_dots(2 * kTileRows, kTileRows, Kp, rows, Kp, columns, Kp, products, kTileRows);
+  row_dots(in.q != nullptr ? 2 * kTileRows : kTileRows, kTileRows, Kp, rows, Kp, columns, Kp, products, kTileRows);
   for (int64_t i = 0; i < kTileRows; ++i) {
     std::copy_n(products + i * kTileRows, i, out.N + i * kTileRows);
-    std::copy_n(products + (kTileRows + i) * kTileRows, i, out.Aqk + i * kTileRows);
+    if (in.q != nullptr) {
+      std::copy_n(products + (kTileRows + i) * kTileRows, i, out.Aqk + i * kTileRows);
+    }
   }
   // From the anchor back to the start and on to the end of the tile.
   for_registers<T>(Kp, [&](int64_t c) {
