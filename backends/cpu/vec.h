@@ -65,6 +65,8 @@ struct Vec {
   friend Vec operator/(Vec a, Vec b) { return Vec(a.batch / b.batch); }
   /// a b + c, rounded once.
   friend Vec fma(Vec a, Vec b, Vec c) { return Vec(xsimd::fma(a.batch, b.batch, c.batch)); }
+  /// c - a b, rounded once.
+  friend Vec fnma(Vec a, Vec b, Vec c) { return Vec(xsimd::fnma(a.batch, b.batch, c.batch)); }
   friend Vec operator-(Vec a) { return Vec(Batch(T{-0.0}) - a.batch); }  // xsimd's own makes 0 of 0, not -0
   friend Mask operator==(Vec a, Vec b) { return a.batch == b.batch; }
   friend Mask operator!=(Vec a, Vec b) { return !(a.batch == b.batch); }  // xsimd's own has NaN equal to all

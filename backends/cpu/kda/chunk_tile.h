@@ -15,21 +15,23 @@ struct ChunkTile {
   T* N;      // [16, 16], strictly lower
   T* Aqk;    // [16, 16], lower
   T* beta;   // [16]
+  T* v;      // [16, Vp]
 
   [[nodiscard]] const T* k_read() const { return read; }
 
-  static int64_t elements(int64_t Kp) {
-    return Pieces<T>::rounded(3 * kTileRows * Kp) + Pieces<T>::rounded(Kp) + 2 * kSquare +
-           Pieces<T>::rounded(kTileRows);
+  static int64_t elements(const Sizes<T>& s) {
+    return Pieces<T>::rounded(3 * kTileRows * s.Kp) + Pieces<T>::rounded(s.Kp) + 2 * kSquare +
+           Pieces<T>::rounded(kTileRows) + Pieces<T>::rounded(kTileRows * s.Vp);
   }
-  ChunkTile(T* memory, int64_t Kp) {
+  ChunkTile(T* memory, const Sizes<T>& s) {
     Pieces<T> pieces(memory);
-    read = pieces.take(3 * kTileRows * Kp);
-    kg = read + 2 * kTileRows * Kp;
-    whole = pieces.take(Kp);
+    read = pieces.take(3 * kTileRows * s.Kp);
+    kg = read + 2 * kTileRows * s.Kp;
+    whole = pieces.take(s.Kp);
     N = pieces.take(kSquare);
     Aqk = pieces.take(kSquare);
     beta = pieces.take(kTileRows);
+    v = pieces.take(kTileRows * s.Vp);
   }
 };
 
@@ -41,20 +43,28 @@ struct TileRows {
   T* g;
   T* from_start;  // exp(G)
   T* to_end;      // exp(G_15 - G)
+  T* q_norm;      // [16], what q was multiplied by, without scale
+  T* k_norm;      // [16]
 
-  static int64_t elements(int64_t Kp) { return Pieces<T>::rounded(5 * kTileRows * Kp); }
+  static int64_t elements(int64_t Kp) { return Pieces<T>::rounded(5 * kTileRows * Kp) + 2 * kTileRows; }
   TileRows(T* memory, int64_t Kp) {
     q = memory;
     k = q + kTileRows * Kp;
     g = k + kTileRows * Kp;
     from_start = g + kTileRows * Kp;
     to_end = from_start + kTileRows * Kp;
+    q_norm = to_end + kTileRows * Kp;
+    k_norm = q_norm + kTileRows;
   }
 };
 
-/// Fills a tile.
+/// What is made of a tile: all but v, or only what keys read and write (k^, kg, whole, N, beta).
+enum class TileParts : uint8_t { all, keys };
+
+/// Fills a tile, without v.
 template <class T>
-void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
-               const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch);
+void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place,
+               int64_t value_head, const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch,
+               TileParts parts = TileParts::all);
 
 }  // namespace deltatape::cpu::kda

@@ -64,13 +64,17 @@ void products_by_halving(const DecayInputs<T>& in, const DecayProducts<T>& out, 
       const int64_t m = a + h;
       for (int64_t i = 0; i < h; ++i) {
         multiply(Kp, in.k + (m + i) * Kp, decay.from_start(m + i), rows + i * Kp);
-        multiply(Kp, in.q + (m + i) * Kp, decay.from_start(m + i), rows + (h + i) * Kp);
+        if (in.q != nullptr) {
+          multiply(Kp, in.q + (m + i) * Kp, decay.from_start(m + i), rows + (h + i) * Kp);
+        }
         multiply(Kp, in.k + (a + i) * Kp, decay.to_end(a + i), columns + i * Kp);
       }
-      row_dots(2 * h, h, Kp, rows, Kp, columns, Kp, products, h);
+      row_dots(in.q != nullptr ? 2 * h : h, h, Kp, rows, Kp, columns, Kp, products, h);
       for (int64_t i = 0; i < h; ++i) {
         std::copy_n(products + i * h, h, out.N + (m + i) * kTileRows + a);
-        std::copy_n(products + (h + i) * h, h, out.Aqk + (m + i) * kTileRows + a);
+        if (in.q != nullptr) {
+          std::copy_n(products + (h + i) * h, h, out.Aqk + (m + i) * kTileRows + a);
+        }
       }
     }
     decay.join(h);
@@ -81,8 +85,15 @@ void products_by_halving(const DecayInputs<T>& in, const DecayProducts<T>& out, 
 template <class T>
 void fill_rest(const DecayInputs<T>& in, const DecayProducts<T>& out) {
   for (int64_t i = 0; i < kTileRows; ++i) {
-    row_dots(1, 1, in.Kp, in.q + i * in.Kp, in.Kp, in.k + i * in.Kp, in.Kp, out.Aqk + i * (kTileRows + 1), 1);
     std::fill(out.N + i * kTileRows + i, out.N + (i + 1) * kTileRows, T(0));
+  }
+  if (in.q == nullptr) {
+    return;
+  }
+  T diagonal[kTileRows];
+  dots_of_rows(kTileRows, in.Kp, in.q, in.k, in.Kp, diagonal);
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    out.Aqk[i * (kTileRows + 1)] = diagonal[i];
     std::fill(out.Aqk + i * kTileRows + i + 1, out.Aqk + (i + 1) * kTileRows, T(0));
   }
 }
@@ -115,12 +126,16 @@ void products_centred(const DecayInputs<T>& in, const DecayProducts<T>& out, T* 
   T* products = columns + kTileRows * Kp;  // [32, 16]
   centred_factors(in.g, Kp, out.from_start, out.to_end);
   multiply(kTileRows * Kp, in.k, out.from_start, rows);
-  multiply(kTileRows * Kp, in.q, out.from_start, rows + kTileRows * Kp);
+  if (in.q != nullptr) {
+    multiply(kTileRows * Kp, in.q, out.from_start, rows + kTileRows * Kp);
+  }
   multiply(kTileRows * Kp, in.k, out.to_end, columns);
-  row_dots(2 * kTileRows, kTileRows, Kp, rows, Kp, columns, Kp, products, kTileRows);
+  row_dots(in.q != nullptr ? 2 * kTileRows : kTileRows, kTileRows, Kp, rows, Kp, columns, Kp, products, kTileRows);
   for (int64_t i = 0; i < kTileRows; ++i) {
     std::copy_n(products + i * kTileRows, i, out.N + i * kTileRows);
-    std::copy_n(products + (kTileRows + i) * kTileRows, i, out.Aqk + i * kTileRows);
+    if (in.q != nullptr) {
+      std::copy_n(products + (kTileRows + i) * kTileRows, i, out.Aqk + i * kTileRows);
+    }
   }
   // From the anchor back to the start and on to the end of the tile.
   for_registers<T>(Kp, [&](int64_t c) {
@@ -137,58 +152,61 @@ void products_centred(const DecayInputs<T>& in, const DecayProducts<T>& out, T* 
   });
 }
 
-/// One register of channels of one pair of blocks of h rows: rows i >= m times columns j < m. Adds to dq, dk and dg.
-template <class T>
-void halving_backward_channels(const DecayInputs<T>& in, const BlockDecay<T>& decay, int64_t m, int64_t h, int64_t c,
-                               const T* dN, const T* dAqk, T* dq, T* dk, T* dg) {
+/// Pairs of neighbouring blocks of h rows: rows i >= m times columns j < m. Adds to dq, dk and dg.
+template <class T, int64_t h>
+void halving_backward_blocks(const DecayInputs<T>& in, const BlockDecay<T>& decay, int64_t m, const T* dN,
+                             const T* dAqk, T* dq, T* dk, T* dg) {
   using V = Vec<T>;
   const int64_t Kp = in.Kp;
-  const auto add = [&](T* x, int64_t row, V value) { (V::load(x + row * Kp + c) + value).store(x + row * Kp + c); };
-  V column[8];
-  V d_column[8];
-  for (int64_t j = 0; j < h; ++j) {
-    column[j] = V::load(in.k + (m - h + j) * Kp + c) * V::load(decay.to_end(m - h + j) + c);
-    d_column[j] = V(0.0);
-  }
-  // Rows from the last one up, since step r of the second half decays all rows from r on.
-  V crossing(0.0);
-  for (int64_t i = m + h - 1; i >= m; --i) {
-    const V factor = V::load(decay.from_start(i) + c);
-    const V k_row = V::load(in.k + i * Kp + c) * factor;
-    const V q_row = V::load(in.q + i * Kp + c) * factor;
-    V d_k_row(0.0);
-    V d_q_row(0.0);
-    for (int64_t j = 0; j < h; ++j) {
-      const V n = broadcast(dN + i * kTileRows + m - h + j);
-      const V p = broadcast(dAqk + i * kTileRows + m - h + j);
-      d_k_row = fma(n, column[j], d_k_row);
-      d_q_row = fma(p, column[j], d_q_row);
-      d_column[j] = fma(n, k_row, fma(p, q_row, d_column[j]));
+  for (int64_t c = 0; c < Kp; c += V::kSize) {
+    const auto load = [=](const T* x, int64_t row) { return V::load(x + row * Kp + c); };
+    const auto add = [=](T* x, int64_t row, V value) { (load(x, row) + value).store(x + row * Kp + c); };
+    V column[h];
+    V d_column[h];
+    unrolled<h>([&](auto j) {
+      column[j] = load(in.k, m - h + j) * V::load(decay.to_end(m - h + j) + c);
+      d_column[j] = V(0.0);
+    });
+    // Rows from the last one up, since step r of the second half decays all rows from r on.
+    V crossing(0.0);
+    for (int64_t i = m + h - 1; i >= m; --i) {
+      const V factor = V::load(decay.from_start(i) + c);
+      const V k_row = load(in.k, i) * factor;
+      const V q_row = load(in.q, i) * factor;
+      V d_k_row(0.0);
+      V d_q_row(0.0);
+      unrolled<h>([&](auto j) {
+        const V n = broadcast(dN + i * kTileRows + m - h + j);
+        const V p = broadcast(dAqk + i * kTileRows + m - h + j);
+        d_k_row = fma(n, column[j], d_k_row);
+        d_q_row = fma(p, column[j], d_q_row);
+        d_column[j] = fma(n, k_row, fma(p, q_row, d_column[j]));
+      });
+      add(dk, i, factor * d_k_row);
+      add(dq, i, factor * d_q_row);
+      crossing = crossing + k_row * d_k_row + q_row * d_q_row;
+      add(dg, i, crossing);
     }
-    add(dk, i, factor * d_k_row);
-    add(dq, i, factor * d_q_row);
-    crossing = crossing + k_row * d_k_row + q_row * d_q_row;
-    add(dg, i, crossing);
-  }
-  crossing = V(0.0);
-  for (int64_t j = 0; j < h; ++j) {
-    const int64_t row = m - h + j;
-    add(dg, row, crossing);  // step `row` decays what was written before it
-    add(dk, row, V::load(decay.to_end(row) + c) * d_column[j]);
-    crossing = crossing + column[j] * d_column[j];
+    crossing = V(0.0);
+    unrolled<h>([&](auto j) {
+      const int64_t row = m - h + j;
+      add(dg, row, crossing);  // step `row` decays what was written before it
+      add(dk, row, V::load(decay.to_end(row) + c) * d_column[j]);
+      crossing = crossing + column[j] * d_column[j];
+    });
   }
 }
 
 template <class T>
 void halving_backward(const DecayInputs<T>& in, const T* dN, const T* dAqk, T* dq, T* dk, T* dg, T* scratch) {
-  const int64_t Kp = in.Kp;
-  BlockDecay<T> decay(in.g, Kp, scratch, scratch + kTileRows * Kp);
-  for (int64_t h = 1; h < kTileRows; h *= 2) {
+  BlockDecay<T> decay(in.g, in.Kp, scratch, scratch + kTileRows * in.Kp);
+  unrolled<4>([&](auto level) {
+    constexpr int64_t h = int64_t{1} << level;
     for (int64_t m = h; m < kTileRows; m += 2 * h) {
-      for_registers<T>(Kp, [&](int64_t c) { halving_backward_channels(in, decay, m, h, c, dN, dAqk, dq, dk, dg); });
+      halving_backward_blocks<T, h>(in, decay, m, dN, dAqk, dq, dk, dg);
     }
     decay.join(h);
-  }
+  });
 }
 
 /// dg by the reverse cumulative sum over the tile of (row role) - (column role).

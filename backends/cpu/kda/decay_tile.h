@@ -6,7 +6,7 @@
 
 namespace deltatape::cpu::kda {
 
-/// The tile's inputs, [16, Kp] each; q is scaled.
+/// The tile's inputs, [16, Kp] each; q is scaled. Without q (null) decay_products leaves Aqk alone.
 template <class T>
 struct DecayInputs {
   const T* q;

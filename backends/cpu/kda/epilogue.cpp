@@ -22,6 +22,14 @@ GateSumTable::GateSumTable(const KernelProblem& problem, const KernelGradients& 
   }
 }
 
+void GateSumTable::add(int64_t sequence, int64_t value_head, const GateSums& summand) {
+  GateSums& sums = at(sequence, value_head);
+  sums.dA_log += summand.dA_log;
+  for (size_t c = 0; sums.ddt_bias != nullptr && c < K_; ++c) {
+    sums.ddt_bias[c] += summand.ddt_bias[c];
+  }
+}
+
 void GateSumTable::finish(const KernelGradients& gradients) const {
   const RowWriter<double> dA_log(gradients.dA_log, 1);
   const RowWriter<double> ddt_bias(gradients.ddt_bias, static_cast<int64_t>(K_));
@@ -46,8 +54,6 @@ Epilogue<T>::Epilogue(const KernelProblem& problem, const KernelInputs& inputs, 
     : problem_(problem),
       inputs_(inputs),
       size_(problem),
-      q_(inputs.q, problem.K),
-      k_(inputs.k, problem.K),
       g_(inputs.g, problem.K),
       beta_(inputs.beta, 1),
       dq_(gradients.dq, problem.K),
@@ -56,48 +62,47 @@ Epilogue<T>::Epilogue(const KernelProblem& problem, const KernelInputs& inputs, 
       dg_(gradients.dg, problem.K),
       dbeta_(gradients.dbeta, 1) {}
 
-/// y = r x with r = (x.x + eps)^-1/2, and the operand was factor y: dx = r (dy - y (y . dy)), for every eps.
+/// With r = (x.x + eps)^-1/2 the operand was y = factor r x, so dx = factor r (dy - y (y . dy) / factor^2), for every eps.
 template <class T>
-void Epilogue<T>::norm_rows(const RowReader<T>& reader, const RowWriter<T>& writer, const Place& place, int64_t head,
-                            double factor, const T* d) const {
+void Epilogue<T>::norm_rows(const RowWriter<T>& writer, const Place& place, int64_t head,
+                            double factor, const T* y, const T* norm, const T* dy) const {
   using V = Vec<T>;
   if (!writer.present()) {
     return;
   }
-  Scratch<T> x(size_.Kp);
+  const double shrink = problem_.l2norm && factor != 0.0 ? 1.0 / (factor * factor) : 0.0;
   Scratch<T> dx(size_.Kp);
   for (int64_t i = 0; i < place.count; ++i) {
-    const int64_t row = (place.row * problem_.T + place.first + i) * problem_.H + head;
-    const T* dy = d + i * size_.Kp;
-    double r = 1.0;
-    double along = 0.0;  // r (y . dy)
+    const T* y_row = y + i * size_.Kp;
+    const T* dy_row = dy + i * size_.Kp;
+    double along = 0.0;
     if (problem_.l2norm) {
-      reader.read_padded(row, x.data(), size_.Kp);
-      r = 1.0 / std::sqrt(sum_row<T>([](V value) { return value * value; }, size_.Kp, x.data()) + kNormEps);
-      along = r * r * sum_row<T>([](V a, V b) { return a * b; }, size_.Kp, static_cast<const T*>(x.data()), dy);
+      along = shrink * sum_row<T>([](V a, V b) { return a * b; }, size_.Kp, y_row, dy_row);
     }
-    const V scale(factor * r);
+    const V scale(factor * static_cast<double>(norm[i]));
     const V part(along);
     for_registers<T>(size_.Kp, [&](int64_t c) {
-      const V across = problem_.l2norm ? V::load(dy + c) - part * V::load(x.data() + c) : V::load(dy + c);
-      (scale * across).store(dx.data() + c);
+      (scale * fnma(part, V::load(y_row + c), V::load(dy_row + c))).store(dx.data() + c);
     });
-    writer.write_row(row, dx.data());
+    writer.write_row((place.row * problem_.T + place.first + i) * problem_.H + head, dx.data());
   }
 }
 
 template <class T>
-void Epilogue<T>::queries(const Place& place, int64_t head, const T* dq) const {
-  norm_rows(q_, dq_, place, head, problem_.scale, dq);
+void Epilogue<T>::queries(const Place& place, int64_t head, const T* q, const T* norm,
+                          const T* dq) const {
+  norm_rows(dq_, place, head, problem_.scale, q, norm, dq);
 }
 
 template <class T>
-void Epilogue<T>::keys(const Place& place, int64_t head, const T* dk) const {
-  norm_rows(k_, dk_, place, head, 1.0, dk);
+void Epilogue<T>::keys(const Place& place, int64_t head, const T* k, const T* norm,
+                       const T* dk) const {
+  norm_rows(dk_, place, head, 1.0, k, norm, dk);
 }
 
 template <class T>
-void Epilogue<T>::log_decays(const Place& place, int64_t value_head, const T* dg, GateSums& sums) const {
+void Epilogue<T>::log_decays(const Place& place, int64_t value_head, const T* dg,
+                             GateSums& sums) const {
   using V = Vec<T>;
   const auto row_of = [&](int64_t i) { return (place.row * problem_.T + place.first + i) * problem_.HV + value_head; };
   if (problem_.gate == Gate::none) {

@@ -50,12 +50,18 @@ class GateOfHead {
     if (gate_ == Gate::standard) {
       return {-(dy * a * elementwise::sigmoid(z)), -((dy * a) * elementwise::softplus(z))};
     }
-    // sigmoid(y) sigmoid(-y), not s (1 - s): the latter is 0 for large y.
-    const V dx = dy * (V(lower_bound_) * elementwise::sigmoid(a * z) * elementwise::sigmoid(-(a * z)) * a);
+    const V dx = dy * (V(lower_bound_) * sigmoid_slope(a * z) * a);
     return {dx, has_a_ ? dx * z : V(0.0)};
   }
 
  private:
+  /// sigmoid(y) sigmoid(-y), with one exponential; not s (1 - s), which is 0 for large y.
+  static Vec<T> sigmoid_slope(Vec<T> y) {
+    const Vec<T> e = exp(-abs(y));
+    const Vec<T> below = Vec<T>(1.0) + e;
+    return e / (below * below);
+  }
+
   Gate gate_;
   double lower_bound_;
   const T* bias_;

@@ -22,43 +22,44 @@ Prologue<T>::Prologue(const KernelProblem& problem, const KernelInputs& inputs)
       beta_(inputs.beta, 1) {}
 
 template <class T>
-void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor, T* out) const {
-  read_tile(reader, place, problem_.T, problem_.H, head, size_.K, 0, size_.Kp, out, size_.Kp);
-  for (int64_t i = 0; i < place.count; ++i) {
-    T* row = out + i * size_.Kp;
-    double scale = factor;
+void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor,
+                       T* out, T* norm) const {
+  read_tile(reader, place, problem_.T, problem_.H, head, out, size_.Kp, [&](T* row, int64_t i) {
+    double scale = 1.0;
     if (problem_.l2norm) {
       const double squares = sum_row<T>([](Vec<T> x) { return x * x; }, size_.Kp, row);
-      scale *= 1.0 / std::sqrt(squares + kNormEps);
+      scale = 1.0 / std::sqrt(squares + kNormEps);
     }
-    const Vec<T> scales(scale);
+    if (norm != nullptr) {
+      norm[i] = static_cast<T>(scale);
+    }
+    const Vec<T> scales(factor * scale);
     for_registers<T>(size_.Kp, [&](int64_t c) { (Vec<T>::load(row + c) * scales).store(row + c); });
-  }
+  });
 }
 
 template <class T>
-void Prologue<T>::queries(const Place& place, int64_t head, T* q) const {
-  rows(q_, place, head, problem_.scale, q);
+void Prologue<T>::queries(const Place& place, int64_t head, T* q, T* norm) const {
+  rows(q_, place, head, problem_.scale, q, norm);
 }
 
 template <class T>
-void Prologue<T>::keys(const Place& place, int64_t head, T* k) const {
-  rows(k_, place, head, 1.0, k);
+void Prologue<T>::keys(const Place& place, int64_t head, T* k, T* norm) const {
+  rows(k_, place, head, 1.0, k, norm);
 }
 
 template <class T>
 void Prologue<T>::log_decays(const Place& place, int64_t value_head, T* g) const {
-  read_tile(g_, place, problem_.T, problem_.HV, value_head, size_.K, 0, size_.Kp, g, size_.Kp);
   if (problem_.gate == Gate::none) {
+    read_tile(g_, place, problem_.T, problem_.HV, value_head, g, size_.Kp, [](T*, int64_t) {});
     return;
   }
   Scratch<T> bias(size_.Kp);
   const GateOfHead<T> gate(problem_, inputs_, value_head, bias.data());
-  for (int64_t i = 0; i < place.count; ++i) {
-    T* row = g + i * size_.Kp;
+  read_tile(g_, place, problem_.T, problem_.HV, value_head, g, size_.Kp, [&](T* row, int64_t /*i*/) {
     for_registers<T>(size_.Kp, [&](int64_t c) { gate(Vec<T>::load(row + c), c).store(row + c); });
     std::fill(row + size_.K, row + size_.Kp, T(0));
-  }
+  });
 }
 
 template <class T>
@@ -79,9 +80,29 @@ void Prologue<T>::betas(const Place& place, int64_t value_head, T* beta) const {
 }
 
 template <class T>
-void Prologue<T>::values(const Place& place, int64_t value_head, int64_t first, int64_t columns, T* v,
-                         int64_t ld) const {
-  read_tile(v_, place, problem_.T, problem_.HV, value_head, size_.V, first, columns, v, ld);
+void Prologue<T>::values(const Place& place, int64_t value_head, T* v) const {
+  read_tile(v_, place, problem_.T, problem_.HV, value_head, v, size_.Vp, [](T*, int64_t) {});
+}
+
+template <class T>
+void Prologue<T>::value_columns(const Place& place, int64_t value_head, int64_t first, int64_t columns, T* v,
+                                int64_t ld) const {
+  read_columns(v_, place, problem_.T, problem_.HV, value_head, size_.V, first, columns, v, ld);
+}
+
+template <class T>
+void Prologue<T>::ask(const Place& place, int64_t first, int64_t count, int64_t value_head, bool values,
+                      Ahead& ahead) const {
+  const int64_t rows = std::min(count, place.count - first);
+  const int64_t token = place.row * problem_.T + place.first + first;
+  const int64_t row = token * problem_.H + value_head / (problem_.HV / problem_.H);
+  const int64_t value_row = token * problem_.HV + value_head;
+  ahead.add(q_.place(row, problem_.H, rows));
+  ahead.add(k_.place(row, problem_.H, rows));
+  ahead.add(g_.place(value_row, problem_.HV, rows));
+  if (values) {
+    ahead.add(v_.place(value_row, problem_.HV, rows));
+  }
 }
 
 template class Prologue<float>;

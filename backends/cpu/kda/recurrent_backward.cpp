@@ -171,8 +171,12 @@ class RecurrentBackward {
       backward_of_value_head(n, value_head, m);
     }
     for (int64_t i = 0; i < tiles; ++i) {
-      epilogue_.queries(place_of(sequence, i), head, m.dq + i * per_tile);
-      epilogue_.keys(place_of(sequence, i), head, m.dk + i * per_tile);
+      const Place place = place_of(sequence, i);
+      alignas(64) T norm[kTileRows];
+      prologue_.queries(place, head, m.q, norm);
+      epilogue_.queries(place, head, m.q, norm, m.dq + i * per_tile);
+      prologue_.keys(place, head, m.k, norm);
+      epilogue_.keys(place, head, m.k, norm, m.dk + i * per_tile);
     }
   }
 
@@ -219,8 +223,8 @@ class RecurrentBackward {
     const int64_t elements = kTileRows * size_.Kp;
     for (int64_t i = 0; i < tiles_in(sequence, window); ++i) {
       const Place place = place_of(sequence, window * kTilesPerWindow + i);
-      prologue_.queries(place, head / (p_.HV / p_.H), m.q + i * elements);
-      prologue_.keys(place, head / (p_.HV / p_.H), m.k + i * elements);
+      prologue_.queries(place, head / (p_.HV / p_.H), m.q + i * elements, nullptr);
+      prologue_.keys(place, head / (p_.HV / p_.H), m.k + i * elements, nullptr);
       prologue_.log_decays(place, head, m.decay + i * elements);
       prologue_.betas(place, head, beta + i * kTileRows);
     }
@@ -238,7 +242,7 @@ class RecurrentBackward {
   void read_errors(const Sequence& sequence, int64_t head, int64_t window, int64_t column, int64_t columns,
                    const HeadMemory<T>& m) const {
     for (int64_t i = 0; i < tiles_in(sequence, window); ++i) {
-      prologue_.values(place_of(sequence, window * kTilesPerWindow + i), head, column, columns,
+      prologue_.value_columns(place_of(sequence, window * kTilesPerWindow + i), head, column, columns,
                        m.errors + i * kTileRows * kBlockColumns<T>, kBlockColumns<T>);
     }
   }
@@ -298,7 +302,7 @@ class RecurrentBackward {
     constexpr int64_t kLd = kBlockColumns<T>;
     std::fill_n(m.d_o, kCheckpointSteps * kLd, T(0));
     for (int64_t i = 0; d_o_.present() && i < tiles_in(sequence, window); ++i) {
-      read_tile(d_o_, place_of(sequence, window * kTilesPerWindow + i), p_.T, p_.HV, head, size_.V, column, columns,
+      read_columns(d_o_, place_of(sequence, window * kTilesPerWindow + i), p_.T, p_.HV, head, size_.V, column, columns,
                 m.d_o + i * kTileRows * kLd, kLd);
     }
   }

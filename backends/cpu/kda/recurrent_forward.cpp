@@ -45,8 +45,8 @@ class RecurrentForward {
     for (int64_t tile = 0; tile < tile_count(sequence); ++tile) {
       const Place place = place_of(sequence, tile);
       keeper_.keep(n, tile, head, S, begin, end - begin);
-      prologue_.queries(place, head / (p_.HV / p_.H), q);
-      prologue_.keys(place, head / (p_.HV / p_.H), k);
+      prologue_.queries(place, head / (p_.HV / p_.H), q, nullptr);
+      prologue_.keys(place, head / (p_.HV / p_.H), k, nullptr);
       prologue_.log_decays(place, head, decay);
       prologue_.betas(place, head, beta);
       for_registers<T>(place.count * size_.Kp, [&](int64_t i) { exp(Vec<T>::load(decay + i)).store(decay + i); });
@@ -54,7 +54,7 @@ class RecurrentForward {
         const int64_t columns = std::min(kBlockColumns<T>, end - column);
         alignas(64) T values[kTileRows * kBlockColumns<T>];
         alignas(64) T outputs[kTileRows * kBlockColumns<T>];
-        prologue_.values(place, head, column, columns, values, kBlockColumns<T>);
+        prologue_.value_columns(place, head, column, columns, values, kBlockColumns<T>);
         for (int64_t i = 0; i < place.count; ++i) {
           const Token<T> token{q + i * size_.Kp, k + i * size_.Kp, decay + i * size_.Kp, beta[i]};
           T* v = values + i * kBlockColumns<T>;

@@ -1,57 +1,10 @@
 #include "backends/cpu/kda/row_dots.h"
 
-#include <array>
-
+#include "backends/cpu/kda/lane_sums.h"
 #include "backends/cpu/kda/tile.h"
 
 namespace deltatape::cpu::kda {
 namespace {
-
-/// The sums of the lanes of `Count` registers, into consecutive places: folded to 128 bits, then four (two in f64) at
-/// a time by zips.
-template <class T, size_t Count>
-[[gnu::always_inline]] inline void lane_sums(const std::array<Vec<T>, Count>& x, T* out) {
-  constexpr int64_t kSize = Vec<T>::kSize;
-  constexpr int64_t kPart = 16 / sizeof(T);
-  using Part = xsimd::make_sized_batch_t<T, static_cast<size_t>(kPart)>;
-  alignas(64) T lanes[Count * static_cast<size_t>(kSize)];
-  for (size_t i = 0; i < Count; ++i) {
-    x[i].store(lanes + static_cast<int64_t>(i) * kSize);
-  }
-  const auto folded = [&lanes](size_t i) {
-    const T* row = lanes + static_cast<int64_t>(i) * kSize;
-    Part sum = Part::load_aligned(row);
-    for (int64_t lane = kPart; lane < kSize; lane += kPart) {
-      sum += Part::load_aligned(row + lane);
-    }
-    return sum;
-  };
-  constexpr size_t kWhole = Count / static_cast<size_t>(kPart) * static_cast<size_t>(kPart);
-  for (size_t i = 0; i < kWhole; i += static_cast<size_t>(kPart)) {
-    if constexpr (kPart == 4) {
-      const Part a = folded(i);
-      const Part b = folded(i + 1);
-      const Part c = folded(i + 2);
-      const Part d = folded(i + 3);
-      const Part ac = xsimd::zip_lo(a, c) + xsimd::zip_hi(a, c);
-      const Part bd = xsimd::zip_lo(b, d) + xsimd::zip_hi(b, d);
-      (xsimd::zip_lo(ac, bd) + xsimd::zip_hi(ac, bd)).store_unaligned(out + i);
-    } else {
-      const Part a = folded(i);
-      const Part b = folded(i + 1);
-      (xsimd::zip_lo(a, b) + xsimd::zip_hi(a, b)).store_unaligned(out + i);
-    }
-  }
-  for (size_t i = kWhole; i < Count; ++i) {
-    alignas(16) T rest[kPart];
-    folded(i).store_aligned(rest);
-    if constexpr (kPart == 4) {
-      out[i] = (rest[0] + rest[2]) + (rest[1] + rest[3]);
-    } else {
-      out[i] = rest[0] + rest[1];
-    }
-  }
-}
 
 template <class T, int Rows, int Columns>
 void block(int64_t length, const T* x, int64_t ldx, const T* y, int64_t ldy, T* out, int64_t ldo) {
@@ -60,24 +13,15 @@ void block(int64_t length, const T* x, int64_t ldx, const T* y, int64_t ldy, T* 
   sums.fill(V(0.0));
   for (int64_t c = 0; c < length; c += V::kSize) {
     std::array<V, static_cast<size_t>(Columns)> right;
-    for (int64_t j = 0; j < Columns; ++j) {
-      right[static_cast<size_t>(j)] = V::load(y + j * ldy + c);
-    }
-    for (int64_t i = 0; i < Rows; ++i) {
+    unrolled<Columns>([&](auto j) { right[j] = V::load(y + j * ldy + c); });
+    unrolled<Rows>([&](auto i) {
       const V left = V::load(x + i * ldx + c);
-      for (int64_t j = 0; j < Columns; ++j) {
-        V& sum = sums[static_cast<size_t>(i * Columns + j)];
-        sum = fma(left, right[static_cast<size_t>(j)], sum);
-      }
-    }
+      unrolled<Columns>([&](auto j) { sums[i * Columns + j] = fma(left, right[j], sums[i * Columns + j]); });
+    });
   }
   T totals[Rows * Columns];
   lane_sums(sums, totals);
-  for (int64_t i = 0; i < Rows; ++i) {
-    for (int64_t j = 0; j < Columns; ++j) {
-      out[i * ldo + j] = totals[i * Columns + j];
-    }
-  }
+  unrolled<Rows>([&](auto i) { std::copy_n(totals + i * Columns, Columns, out + i * ldo); });
 }
 
 template <class T, int Rows>
@@ -105,6 +49,33 @@ void row_dots(int64_t m, int64_t n, int64_t length, const T* x, int64_t ldx, con
   }
 }
 
+template <class T>
+void dots_of_rows(int64_t rows, int64_t length, const T* x, const T* y, int64_t ld, T* out) {
+  using V = Vec<T>;
+  constexpr int64_t kTogether = 16;
+  for (int64_t first = 0; first < rows; first += kTogether) {
+    std::array<V, kTogether> sums;
+    for (int64_t i = 0; i < kTogether; ++i) {
+      const int64_t row = std::min(first + i, rows - 1) * ld;
+      V sum[2] = {V(0.0), V(0.0)};
+      int64_t c = 0;
+      for (; c + 2 * V::kSize <= length; c += 2 * V::kSize) {
+        sum[0] = fma(V::load(x + row + c), V::load(y + row + c), sum[0]);
+        sum[1] = fma(V::load(x + row + c + V::kSize), V::load(y + row + c + V::kSize), sum[1]);
+      }
+      if (c < length) {
+        sum[0] = fma(V::load(x + row + c), V::load(y + row + c), sum[0]);
+      }
+      sums[static_cast<size_t>(i)] = sum[0] + sum[1];
+    }
+    T totals[kTogether];
+    lane_sums(sums, totals);
+    std::copy_n(totals, std::min(kTogether, rows - first), out + first);
+  }
+}
+
+template void dots_of_rows(int64_t, int64_t, const float*, const float*, int64_t, float*);
+template void dots_of_rows(int64_t, int64_t, const double*, const double*, int64_t, double*);
 template void row_dots(int64_t, int64_t, int64_t, const float*, int64_t, const float*, int64_t, float*, int64_t);
 template void row_dots(int64_t, int64_t, int64_t, const double*, int64_t, const double*, int64_t, double*, int64_t);
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "backends/cpu/convert_rows.h"
+#include "backends/cpu/kda/ahead.h"
+#include "backends/cpu/stream_store.h"
 #include "core/tensor.h"
 
 namespace deltatape::cpu::kda {
@@ -21,6 +23,11 @@ class RowReader {
     }
   }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
+  /// Where `count` rows lie, `step` rows apart; nothing where there is no tensor.
+  [[nodiscard]] SpacedRows place(int64_t row, int64_t step, int64_t count) const {
+    const int64_t bytes = width_ * element_;
+    return data_ == nullptr ? SpacedRows{} : SpacedRows{data_ + row * bytes, count, bytes, step * bytes};
+  }
   /// Columns [first, first + count) of a row.
   void read(int64_t row, int64_t first, int64_t count, T* out) const {
     convert_(data_ + (row * width_ + first) * element_, element_, reinterpret_cast<char*>(out), sizeof(T), count);
@@ -53,11 +60,14 @@ class RowWriter {
       data_ = static_cast<char*>(x.mutable_raw());
       element_ = static_cast<int64_t>(size_of(x.dtype()));
       convert_ = convert_row(dtype_of<T>, x.dtype());
+      stream_ = x.dtype() == dtype_of<T> && x.numel() * element_ >= kStreamBytes;
     }
   }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
   void write(int64_t row, int64_t first, int64_t count, const T* in) const {
-    if (data_ != nullptr) {
+    if (stream_) {
+      stream_store(data_ + (row * width_ + first) * element_, in, count * element_);
+    } else if (data_ != nullptr) {
       convert_(reinterpret_cast<const char*>(in), sizeof(T), data_ + (row * width_ + first) * element_, element_,
                count);
     }
@@ -75,6 +85,7 @@ class RowWriter {
   int64_t element_ = 0;
   int64_t width_ = 0;
   ConvertRow convert_ = nullptr;
+  bool stream_ = false;
 };
 
 }  // namespace deltatape::cpu::kda

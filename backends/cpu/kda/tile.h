@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include "backends/cpu/ceil_div.h"
@@ -42,11 +43,19 @@ struct Place {
   int64_t count = 0;
 };
 
-/// The tile with this number in a sequence.
+/// The tile with this number in a sequence; behind the last one, one without tokens (count <= 0).
 inline Place place_of(const Sequence& sequence, int64_t tile) {
   const int64_t first = sequence.begin + tile * kTileRows;
   return {sequence.row, first, std::min(kTileRows, sequence.end - first)};
 }
+/// The `part`-th of `parts` equal shares of a tile's rows: the first one and how many.
+struct RowShare {
+  int64_t first;
+  int64_t count;
+
+  RowShare(int64_t part, int64_t parts)
+      : first(kTileRows * part / parts), count(kTileRows * (part + 1) / parts - first) {}
+};
 inline int64_t tile_count(const Sequence& sequence) { return ceil_div(sequence.length(), kTileRows); }
 
 /// Working memory, aligned to 64 bytes and uninitialised. Throws bad_alloc.
@@ -100,6 +109,14 @@ template <class T, class F>
   for (int64_t i = 0; i < count; i += Vec<T>::kSize) {
     f(i);
   }
+}
+
+/// Calls f with 0, 1, ..., Count - 1 as constants: arrays of registers stay registers only where every index is one.
+template <int64_t Count, class F>
+[[gnu::always_inline]] inline void unrolled(F f) {
+  [&]<int64_t... Index>(std::integer_sequence<int64_t, Index...>) {
+    (f(std::integral_constant<int64_t, Index>()), ...);
+  }(std::make_integer_sequence<int64_t, Count>());
 }
 
 /// All lanes equal to *x.

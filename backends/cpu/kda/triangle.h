@@ -14,27 +14,29 @@ struct RowRegisters {
 
   static RowRegisters load(const T* x, int64_t ld) {
     RowRegisters r;
-    for (int64_t i = 0; i < kTileRows; ++i) {
-      r.row[i] = Vec<T>::load(x + i * ld);
-    }
+    unrolled<kTileRows>([&](auto i) { r.row[i] = Vec<T>::load(x + i * ld); });
     return r;
   }
 };
 
-/// e_i = x_i - sum_{j<i} N_ij d_j and d_i = beta_i e_i, in place of x and into d: what each token finds wrong and what
-/// it writes. N [16, 16] strictly lower, x and d [16, columns].
+/// e_i = v_i - r_i - sum_{j<i} N_ij d_j and d_i = beta_i e_i: what each token finds wrong and what it writes, where r is
+/// what its key reads of the state. N [16, 16] strictly lower; v, r, e, d [16, columns]; e may be r or v.
 template <class T>
-void solve_writes(const T* N, const T* beta, int64_t columns, T* x, int64_t ldx, T* d, int64_t ldd) {
+void solve_writes(const T* N, const T* beta, int64_t columns, const T* v, int64_t ldv, const T* r, int64_t ldr, T* e,
+                  int64_t lde, T* d, int64_t ldd) {
   for_registers<T>(columns, [&](int64_t c) {
-    auto e = RowRegisters<T>::load(x + c, ldx);
-    for (int64_t j = 0; j < kTileRows; ++j) {
-      const Vec<T> write = broadcast(beta + j) * e.row[j];
-      e.row[j].store(x + j * ldx + c);
+    RowRegisters<T> error;
+    unrolled<kTileRows>(
+        [&](auto i) { error.row[i] = Vec<T>::load(v + i * ldv + c) - Vec<T>::load(r + i * ldr + c); });
+    unrolled<kTileRows>([&](auto j) {
+      const Vec<T> write = broadcast(beta + j) * error.row[j];
+      error.row[j].store(e + j * lde + c);
       write.store(d + j * ldd + c);
-      for (int64_t i = j + 1; i < kTileRows; ++i) {
-        e.row[i] = fma(-broadcast(N + i * kTileRows + j), write, e.row[i]);
-      }
-    }
+      unrolled<kTileRows - 1 - j>([&](auto below) {
+        constexpr int64_t i = j + 1 + below;
+        error.row[i] = fnma(broadcast(N + i * kTileRows + j), write, error.row[i]);
+      });
+    });
   });
 }
 
@@ -43,13 +45,12 @@ template <class T>
 void solve_writes_adjoint(const T* N, const T* beta, int64_t columns, T* y, int64_t ldy) {
   for_registers<T>(columns, [&](int64_t c) {
     auto lambda = RowRegisters<T>::load(y + c, ldy);
-    for (int64_t j = kTileRows - 1; j >= 0; --j) {
+    unrolled<kTileRows>([&](auto from_last) {
+      constexpr int64_t j = kTileRows - 1 - from_last;
       lambda.row[j].store(y + j * ldy + c);
       const Vec<T> read = broadcast(beta + j) * lambda.row[j];
-      for (int64_t i = 0; i < j; ++i) {
-        lambda.row[i] = fma(-broadcast(N + j * kTileRows + i), read, lambda.row[i]);
-      }
-    }
+      unrolled<j>([&](auto i) { lambda.row[i] = fnma(broadcast(N + j * kTileRows + i), read, lambda.row[i]); });
+    });
   });
 }
 
@@ -58,13 +59,14 @@ template <class T>
 void add_lower_product(const T* A, int64_t columns, const T* x, int64_t ldx, T* y, int64_t ldy) {
   for_registers<T>(columns, [&](int64_t c) {
     auto sum = RowRegisters<T>::load(y + c, ldy);
-    for (int64_t j = 0; j < kTileRows; ++j) {
+    unrolled<kTileRows>([&](auto j) {
       const Vec<T> row = Vec<T>::load(x + j * ldx + c);
-      for (int64_t i = j; i < kTileRows; ++i) {
+      unrolled<kTileRows - j>([&](auto below) {
+        constexpr int64_t i = j + below;
         sum.row[i] = fma(broadcast(A + i * kTileRows + j), row, sum.row[i]);
-      }
+      });
       sum.row[j].store(y + j * ldy + c);
-    }
+    });
   });
 }
 
@@ -73,13 +75,12 @@ template <class T>
 void add_lower_product_adjoint(const T* A, int64_t columns, const T* x, int64_t ldx, T* y, int64_t ldy) {
   for_registers<T>(columns, [&](int64_t c) {
     auto sum = RowRegisters<T>::load(y + c, ldy);
-    for (int64_t j = kTileRows - 1; j >= 0; --j) {
+    unrolled<kTileRows>([&](auto from_last) {
+      constexpr int64_t j = kTileRows - 1 - from_last;
       const Vec<T> row = Vec<T>::load(x + j * ldx + c);
-      for (int64_t i = 0; i <= j; ++i) {
-        sum.row[i] = fma(broadcast(A + j * kTileRows + i), row, sum.row[i]);
-      }
+      unrolled<j + 1>([&](auto i) { sum.row[i] = fma(broadcast(A + j * kTileRows + i), row, sum.row[i]); });
       sum.row[j].store(y + j * ldy + c);
-    }
+    });
   });
 }
 

@@ -44,7 +44,9 @@ TEST_CASE("kda kernels: writes of a tile solve (I + diag(beta) N) d = diag(beta)
   const auto x = random(index(kTileRows * kColumns), generator);
   std::vector<double> e = x;
   std::vector<double> d(x.size());
-  cpu::kda::solve_writes(N.data(), beta.data(), kColumns, e.data(), kColumns, d.data(), kColumns);
+  const std::vector<double> read(x.size(), 0.0);  // keys that find nothing in the state
+  cpu::kda::solve_writes(N.data(), beta.data(), kColumns, e.data(), kColumns, read.data(), kColumns, e.data(), kColumns,
+                         d.data(), kColumns);
   for (int64_t i = 0; i < kTileRows; ++i) {
     for (int64_t c = 0; c < kColumns; ++c) {
       double left = e[index(i * kColumns + c)];
@@ -66,7 +68,9 @@ TEST_CASE("kda kernels: the adjoint solve is the transpose of the solve") {
   const auto y = random(index(kTileRows * kColumns), generator);
   std::vector<double> e = x;
   std::vector<double> d(x.size());
-  cpu::kda::solve_writes(N.data(), beta.data(), kColumns, e.data(), kColumns, d.data(), kColumns);
+  const std::vector<double> read(x.size(), 0.0);  // keys that find nothing in the state
+  cpu::kda::solve_writes(N.data(), beta.data(), kColumns, e.data(), kColumns, read.data(), kColumns, e.data(), kColumns,
+                         d.data(), kColumns);
   // lambda is the gradient with respect to d: scale the incoming gradient of e accordingly.
   std::vector<double> lambda = y;
   cpu::kda::solve_writes_adjoint(N.data(), beta.data(), kColumns, lambda.data(), kColumns);
@@ -115,7 +119,9 @@ TEST_CASE("kda kernels: a row never sees NaN in rows after it") {
   std::fill(spoiled.begin() + kFirst * kColumns, spoiled.end(), std::numeric_limits<double>::quiet_NaN());
   const auto run = [&](std::vector<double> e) {
     std::vector<double> d(e.size());
-    cpu::kda::solve_writes(N.data(), beta.data(), kColumns, e.data(), kColumns, d.data(), kColumns);
+    const std::vector<double> read(e.size(), 0.0);
+    cpu::kda::solve_writes(N.data(), beta.data(), kColumns, e.data(), kColumns, read.data(), kColumns, e.data(), kColumns,
+                         d.data(), kColumns);
     std::vector<double> o(e.size(), 0.0);
     cpu::kda::add_lower_product(A.data(), kColumns, d.data(), kColumns, o.data(), kColumns);
     return o;
