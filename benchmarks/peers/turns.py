@@ -1,0 +1,70 @@
+"""Two programs in turns: ours in a process of its own (kda_worker.cpp, model_worker.cpp), the peer in this one."""
+
+import os
+import subprocess
+import time
+
+import torch
+
+PAUSE_S = 0.02  # between turns: idle threads of either side spin for a moment before they sleep
+
+
+class Worker:
+    """A started worker; `ask` sends a line and returns the numbers or words of the answer."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+
+    def ask(self, request):
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().split()
+        if not answer:
+            raise SystemExit(f"{self.process.args[0]} gave no answer to '{request}'")
+        return answer
+
+    def numbers(self, request):
+        time.sleep(PAUSE_S)
+        return [float(word) for word in self.ask(request)]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def milliseconds(run):
+    """Of run(), and what it returned."""
+    start = time.perf_counter()
+    result = run()
+    return 1e3 * (time.perf_counter() - start), result
+
+
+def in_turns(sides, rounds):
+    """Calls each of `sides` (name -> function that returns milliseconds, a tuple of them) in turns, after a first round
+    that does not count. Name -> list of the smallest of each."""
+    best = {}
+    for round_ in range(rounds + 1):
+        for name, run in sides.items():
+            time.sleep(PAUSE_S)
+            times = run()
+            if round_ == 0:
+                best[name] = [float("inf")] * len(times)
+            else:
+                best[name] = [min(pair) for pair in zip(best[name], times)]
+    return best
+
+
+def set_threads():
+    """As many as OMP_NUM_THREADS says, which the workers read too."""
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def torch_product():
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return (milliseconds(lambda: a @ b)[0],)
+
+
+def difference(x, expected):
+    """The largest difference over the largest element; NaN where either has one."""
+    return float((x - expected).abs().max() / expected.abs().max())
