@@ -70,33 +70,40 @@ def fla_chunk(q, k, v, g, beta):
     return naive_chunk_kda(q, k, v, g, beta)[0]
 
 
-# The title of the peer's column -> function.
+def transformers_chunk(q, k, v, g, beta):
+    from transformers.models.kimi_linear.modeling_kimi_linear import chunk_kimi_delta_attention
+
+    # Without the decorator, which would choose FLA's Triton kernel where FLA is installed.
+    return chunk_kimi_delta_attention.__wrapped__(q, k, v, g, beta)[0]
+
+
+# Title of a peer -> function.
 PEERS = {
     "torch": {
         "PyTorch, chunks of 64, triangular solve": functools.partial(torch_chunk.kda_chunk, solve="triangular"),
         "PyTorch, chunks of 64, products": torch_chunk.kda_chunk,
         "PyTorch, chunks of 32, products": functools.partial(torch_chunk.kda_chunk, chunk=32),
     },
-    "fla": {"FLA naive_chunk_kda": fla_chunk},
+    "transformers": {"transformers' chunk_kimi_delta_attention": transformers_chunk},
+    "fla": {"FLA's naive_chunk_kda": fla_chunk},
 }
 
 
 def check(program, attentions, folder):
-    """The largest difference of any result or gradient at a small shape."""
+    """Ends the program where a result or gradient differs at a small shape."""
     x, path = draw(256, 2, 128, folder)
     worker = turns.Worker(program, path)
     worker.ask("both")
     worker.ask(f"save {folder / 'results.npz'}")
     worker.close()
     ours = {name: torch.from_numpy(y) for name, y in np.load(folder / "results.npz").items()}
-    worst = 0.0
     for title, attention in attentions.items():
         errors = {name: turns.difference(ours[name], y) for name, y in Peer(attention, x).results().items()}
         print(f"{title}: differs at T=256, H=2, K=V=128 by " +
               ", ".join(f"{name} {error:.0e}" for name, error in errors.items()))
         if not all(error <= TOLERANCE for error in errors.values()):
             raise SystemExit(f"{title}: results differ by more than {TOLERANCE:.0e} of the largest element")
-    return worst
+    print()
 
 
 def rows(shape, times, passes):
@@ -115,7 +122,7 @@ def main():
     arguments = parser.parse_args()
     turns.set_threads()
     attentions = PEERS[arguments.peer]
-    slow = arguments.peer == "fla"
+    slow = arguments.peer in ("fla", "transformers")
     rounds = 1 if arguments.quick else 2 if slow else 7
     shapes = [(256, 2)] if arguments.quick else [(1024, 4), (4096, 8)]
 
@@ -128,16 +135,13 @@ def main():
             x, path = draw(T, H, 128, folder)
             worker = turns.Worker(arguments.worker, path)
             if number == 0:
-                best = turns.in_turns({"ours": lambda: (2e3 * 1024**3 / worker.numbers("product")[0] / 1e9,),
-                                       "torch": turns.torch_product}, rounds + 3)
-                print("product of two 1024 x 1024 f32 matrices: " + ", ".join(
-                    f"{side} {2 * 1024**3 / ms[0] / 1e6:.0f} GFLOP/s" for side, ms in best.items()))
-                print("\n| B=1, K=V=128 | pass | peer | ours ms | peer ms | ratio |\n|---|---|---|---|---|---|")
+                turns.print_products(worker, rounds + 5)
+                print("| B=1, K=V=128 | pass | peer | ours ms | peer ms | ratio |\n|---|---|---|---|---|---|")
             shape = f"T={T}, H={H}"
             peers = {title: Peer(attention, x) for title, attention in attentions.items()}
             sides = {"ours": lambda: worker.numbers("forward")} | {t: peer.forward for t, peer in peers.items()}
             rows(shape, turns.in_turns(sides, rounds), ["forward"])
-            if not (slow and T > 1024):  # minutes, and tens of GB
+            if not (slow and T > 1024):  # would take a minute and tens of GB
                 sides = {"ours": lambda: both_of(worker)} | {t: peer.both for t, peer in peers.items()}
                 rows(shape, turns.in_turns(sides, rounds), ["forward, recorded", "backward", "forward and backward"])
             worker.close()

@@ -52,14 +52,21 @@ def quickest(config, folder, ids, targets):
     return min(ATTENTIONS, key=lambda name: shortest(ATTENTIONS[name]))
 
 
-def compare(title, config, B, T, program, rounds, folder):
-    """Prints a row."""
+HEADER = ("| model | batch | PyTorch's attention | ours ms | torch ms | ours tokens/s | torch tokens/s | ratio "
+          "| losses differ |\n|---|---|---|---|---|---|---|---|---|")
+
+
+def compare(first, title, config, B, T, program, rounds, folder):
+    """Prints a row, and before the first one the rate of a matrix product and the table's header."""
     (folder / "config.json").write_text(json.dumps(config))
     text = torch.randint(0, config["vocab_size"], (B, T + 1), generator=torch.Generator().manual_seed(1))
     ids, targets = text[:, :-1].contiguous(), text[:, 1:].contiguous()
     np.savez(folder / "batch.npz", ids=ids.numpy(), targets=targets.numpy())
     worker = turns.Worker(program, folder / "config.json", folder / "batch.npz")
     worker.ask(f"save {folder / 'model.npz'}")
+    if first:
+        turns.print_products(worker, rounds + 5)
+        print(HEADER, flush=True)
     attention = quickest(config, folder, ids, targets)
     training = load(config, folder, ids, targets, ATTENTIONS[attention])
     losses = {"ours": [], "torch": []}
@@ -93,12 +100,10 @@ def main():
     turns.set_threads()
     rounds = 1 if arguments.quick else 8
     print(f"deltatape beside PyTorch {torch.__version__}, f32, {os.environ['OMP_NUM_THREADS']} threads, a training step: "
-          f"forward, cross-entropy, backward, clipping, AdamW; {rounds} rounds in turns, smallest times\n")
-    print("| model | batch | PyTorch's attention | ours ms | torch ms | ours tokens/s | torch tokens/s | ratio "
-          "| losses differ |\n|---|---|---|---|---|---|---|---|---|")
+          f"forward, cross-entropy, backward, clipping, AdamW; {rounds} rounds in turns, smallest times")
     with tempfile.TemporaryDirectory() as name:
-        for title, config, B, T in SIZES[:1] if arguments.quick else SIZES:
-            compare(title, config, B, T, arguments.worker, rounds, Path(name))
+        for number, (title, config, B, T) in enumerate(SIZES[:1] if arguments.quick else SIZES):
+            compare(number == 0, title, config, B, T, arguments.worker, rounds, Path(name))
 
 
 if __name__ == "__main__":

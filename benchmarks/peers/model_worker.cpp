@@ -1,19 +1,14 @@
-// A training step of the KDA language model for a script that runs a peer; see kda_worker.cpp.
+// A training step of the KDA language model for a script that runs a peer.
 // Usage: model_worker CONFIG.json BATCH.npz
 //
 // BATCH.npz has ids and targets, i64 [B,T]; every step learns the same batch. Options of AdamW are those of
 // `deltatape train`. Each line of input gives one line of output:
+//   product    milliseconds of a product of two 1024 x 1024 matrices
 //   save PATH  the parameters, by their names, as .npz
 //   step       loss before the step, and milliseconds: forward, loss, backward, clipping and update
-#include <fmt/core.h>
-
-#include <chrono>
-#include <cstdio>
-#include <iostream>
-#include <string>
 #include <vector>
 
-#include "deltatape.h"
+#include "benchmarks/peers/worker.h"
 #include "io/file.h"
 
 namespace {
@@ -56,33 +51,23 @@ class Training {
   Tensor targets_;
 };
 
-void answer(Training& training, const std::string& line) {
+std::string answer(Training& training, const std::string& line) {
   if (line == "step") {
-    const auto start = std::chrono::steady_clock::now();
-    const double loss = training.step();
-    const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
-    fmt::print("{} {}\n", loss, elapsed.count());
-  } else if (line.starts_with("save ")) {
-    training.save(line.substr(5));
-    fmt::print("saved\n");
-  } else {
-    fail("model_worker", "the request is '{}', expected step or save PATH", line);
+    double loss = 0.0;
+    const double ms = bench::milliseconds([&] { loss = training.step(); });
+    return fmt::format("{} {}", loss, ms);
   }
-  std::fflush(stdout);
+  check(line.starts_with("save "), "model_worker", "the request is '{}', expected product, step or save PATH", line);
+  training.save(line.substr(5));
+  return "saved";
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-  try {
+  return bench::run_worker([&] {
     check(count == 3, "model_worker", "{} arguments, expected CONFIG.json BATCH.npz", count - 1);
     Training training(arguments[1], arguments[2]);
-    for (std::string line; std::getline(std::cin, line);) {
-      answer(training, line);
-    }
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
-  return 0;
+    bench::serve([&](const std::string& line) { return answer(training, line); });
+  });
 }
