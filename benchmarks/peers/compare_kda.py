@@ -123,13 +123,13 @@ def main():
     turns.set_threads()
     attentions = PEERS[arguments.peer]
     slow = arguments.peer in ("fla", "transformers")
-    rounds = 1 if arguments.quick else 2 if slow else 7
+    rounds = 1 if arguments.quick else 2 if slow else 5
     shapes = [(256, 2)] if arguments.quick else [(1024, 4), (4096, 8)]
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(f"deltatape beside {arguments.peer} (PyTorch {torch.__version__}), f32, "
-              f"{os.environ['OMP_NUM_THREADS']} threads, {rounds} rounds in turns, smallest times")
+              f"{os.environ['OMP_NUM_THREADS']} threads, smallest of {rounds} turns of {turns.RUNS} runs")
         check(arguments.worker, attentions, folder)
         for number, (T, H) in enumerate(shapes):
             x, path = draw(T, H, 128, folder)

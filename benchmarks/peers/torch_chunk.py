@@ -3,6 +3,7 @@
 All chunks at once by matrix products, with the decay in two factors around the middle of the chunk,
 exp(G_i - G_a) exp(G_a - G_j). That overflows in float32 where a chunk decays by more than e^88 on either side of its
 middle, which deltatape and Triton kernels avoid. Only the state goes through a loop, over chunks. Backward is autograd's.
+torch.compile is left out: it takes minutes for a shape, and what it gains is within the noise for within_chunks.
 """
 
 import torch
@@ -34,14 +35,13 @@ def unit_lower_inverse(L):
     return inverse
 
 
-def kda_chunk(q, k, v, g, beta, chunk=64, solve="products"):
-    """o [B,T,H,V] of q, k, g [B,T,H,K] (q and k normed, g log decays), v [B,T,H,V] and beta [B,T,H] (in (0,1)); T is a
-    multiple of `chunk`."""
+def within_chunks(q, k, v, g, beta, chunk, solve):
+    """Everything that needs no state, for all chunks at once: w, u, Aqk, q and k with their decays, and the decay of a
+    whole chunk; [B,N,H,chunk,D] all."""
     B, T, H, K = q.shape
-    N = T // chunk
 
     def chunks(x):
-        return x.reshape(B, N, chunk, H, -1).transpose(2, 3)  # [B,N,H,chunk,D]
+        return x.reshape(B, T // chunk, chunk, H, -1).transpose(2, 3)
 
     q, k, v, g, beta = chunks(q * K**-0.5), chunks(k), chunks(v), chunks(g), chunks(beta)
     G = g.cumsum(-2)
@@ -49,10 +49,10 @@ def kda_chunk(q, k, v, g, beta, chunk=64, solve="products"):
     decay, growth = around.exp(), (-around).exp()
     end = G[..., -1:, :]
     from_start = G.exp()
-    k_anchored = k * growth
+    k_anchored = (k * growth).transpose(-1, -2)
 
-    Akk = beta * ((k * decay) @ k_anchored.transpose(-1, -2)).tril(-1)
-    Aqk = ((q * decay) @ k_anchored.transpose(-1, -2)).tril()
+    Akk = beta * ((k * decay) @ k_anchored).tril(-1)
+    Aqk = ((q * decay) @ k_anchored).tril()
     right = beta * torch.cat([k * from_start, v], -1)
     if solve == "products":
         wu = unit_lower_inverse(Akk) @ right
@@ -60,16 +60,21 @@ def kda_chunk(q, k, v, g, beta, chunk=64, solve="products"):
         wu = torch.linalg.solve_triangular(Akk, right, upper=False, unitriangular=True)
     w, u = wu.split([K, v.shape[-1]], -1)
     kg = (k * (end - G).exp()).transpose(-1, -2)
-    end = end.exp().transpose(-1, -2)
+    return w, u, Aqk, q * from_start, kg, end.exp().transpose(-1, -2)
 
-    S = q.new_zeros(B, H, K, v.shape[-1])
+
+def kda_chunk(q, k, v, g, beta, chunk=64, solve="products"):
+    """o [B,T,H,V] of q, k, g [B,T,H,K] (q and k normed, g log decays), v [B,T,H,V] and beta [B,T,H] (in (0,1)); T is a
+    multiple of `chunk`."""
+    w, u, Aqk, qg, kg, end = within_chunks(q, k, v, g, beta, chunk, solve)
+    S = w.new_zeros(w.shape[0], w.shape[2], w.shape[-1], u.shape[-1])
     states, v_new = [], []
     for w_n, u_n, kg_n, end_n in zip(w.unbind(1), u.unbind(1), kg.unbind(1), end.unbind(1)):
         states.append(S)
         v_new.append(u_n - w_n @ S)
         S = end_n * S + kg_n @ v_new[-1]
-    o = (q * from_start) @ torch.stack(states, 1) + Aqk @ torch.stack(v_new, 1)
-    return o.transpose(2, 3).reshape(B, T, H, -1)
+    o = qg @ torch.stack(states, 1) + Aqk @ torch.stack(v_new, 1)
+    return o.transpose(2, 3).flatten(1, 2)
 
 
 def kda(q, k, v, g, beta, A_log, dt_bias, lower_bound=-5.0, attention=kda_chunk):

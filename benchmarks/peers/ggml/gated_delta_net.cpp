@@ -105,16 +105,21 @@ struct Times {
   std::vector<double> peer;
 };
 
-/// In turns, after a first round that does not count.
+constexpr int kRuns = 3;  // per turn: the first finds the other side's data in the caches
+
+/// In turns, after a first run of each that does not count.
 Times in_turns(const std::function<void()>& ours, const std::function<void()>& peer, int rounds) {
   Times times;
-  for (int round = 0; round <= rounds; ++round) {
-    const double mine = milliseconds(ours);
-    const double other = milliseconds(peer);
-    if (round > 0) {
-      times.ours.push_back(mine);
-      times.peer.push_back(other);
+  ours();
+  peer();
+  const auto turn = [](const std::function<void()>& run, std::vector<double>& ms) {
+    for (int i = 0; i < kRuns; ++i) {
+      ms.push_back(milliseconds(run));
     }
+  };
+  for (int round = 0; round < rounds; ++round) {
+    turn(ours, times.ours);
+    turn(peer, times.peer);
   }
   return times;
 }
@@ -178,10 +183,10 @@ bool compare_forward(const Sizes& s, int threads, int rounds) {
 
 int main(int count, char** arguments) {
   const bool quick = count > 1 && std::string_view(arguments[1]) == "--quick";
-  const int rounds = quick ? 1 : 10;
+  const int rounds = quick ? 1 : 5;
   const int threads = omp_get_max_threads();
-  fmt::print("deltatape {} beside ggml {}, f32, {} threads, {} rounds in turns\n", version(), ggml_version(), threads,
-             rounds);
+  fmt::print("deltatape {} beside ggml {}, f32, {} threads, smallest of {} turns of {} runs\n", version(),
+             ggml_version(), threads, rounds, kRuns);
   compare_products(threads, rounds);
   fmt::print("| B=1 | pass | ours ms (min) | (median) | ggml ms (min) | (median) | ratio of minima | difference |\n");
   fmt::print("|---|---|---|---|---|---|---|---|\n");
