@@ -80,6 +80,7 @@ def transformers_chunk(q, k, v, g, beta):
 # Title of a peer -> function.
 PEERS = {
     "torch": {
+        "PyTorch, FLA's naive form in two factors": torch_chunk.kda_chunk_plain,
         "PyTorch, chunks of 64, triangular solve": functools.partial(torch_chunk.kda_chunk, solve="triangular"),
         "PyTorch, chunks of 64, products": torch_chunk.kda_chunk,
         "PyTorch, chunks of 32, products": functools.partial(torch_chunk.kda_chunk, chunk=32),

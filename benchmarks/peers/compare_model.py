@@ -1,11 +1,12 @@
 """A training step of deltatape's KDA language model in turns with the same model in PyTorch; peers.py starts it.
 
 Both start from the same parameters and learn the same batch again and again, so that their losses must agree step by
-step. PyTorch's attention is the quickest form of torch_chunk.py for the size.
+step. PyTorch runs the form of attention and convolution that is quickest for the size.
 """
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import tempfile
@@ -34,25 +35,28 @@ ATTENTIONS = {
     "chunks of 64, products": torch_chunk.kda_chunk,
     "chunks of 32, products": functools.partial(torch_chunk.kda_chunk, chunk=32),
 }
+CONVOLUTIONS = {"conv1d": False, "shifts": True}
 
 
-def load(config, folder, ids, targets, attention):
-    model = torch_model.KDAForCausalLM(config, attention)
+def load(config, folder, ids, targets, variant):
+    """A Training from the worker's parameters; `variant` names one of ATTENTIONS and one of CONVOLUTIONS."""
+    attention, convolution = variant
+    model = torch_model.KDAForCausalLM(config, ATTENTIONS[attention], CONVOLUTIONS[convolution])
     state = {name: torch.from_numpy(np.array(y)) for name, y in np.load(folder / "model.npz").items()}
     model.load_state_dict(state)
     return torch_model.Training(model, ids, targets)
 
 
 def quickest(config, folder, ids, targets):
-    """The name of the attention with the shortest step of three."""
-    def shortest(attention):
-        training = load(config, folder, ids, targets, attention)
+    """The variant with the shortest step of three."""
+    def shortest(variant):
+        training = load(config, folder, ids, targets, variant)
         return min(turns.milliseconds(training.step)[0] for _ in range(3))
 
-    return min(ATTENTIONS, key=lambda name: shortest(ATTENTIONS[name]))
+    return min(itertools.product(ATTENTIONS, CONVOLUTIONS), key=shortest)
 
 
-HEADER = ("| model | batch | PyTorch's attention | ours ms | torch ms | ours tokens/s | torch tokens/s | ratio "
+HEADER = ("| model | batch | PyTorch's quickest form | ours ms | torch ms | ours tokens/s | torch tokens/s | ratio "
           "| losses differ |\n|---|---|---|---|---|---|---|---|---|")
 
 
@@ -67,8 +71,8 @@ def compare(first, title, config, B, T, program, rounds, folder):
     if first:
         turns.print_products(worker, rounds + 5)
         print(HEADER, flush=True)
-    attention = quickest(config, folder, ids, targets)
-    training = load(config, folder, ids, targets, ATTENTIONS[attention])
+    variant = quickest(config, folder, ids, targets)
+    training = load(config, folder, ids, targets, variant)
     losses = {"ours": [], "torch": []}
 
     def ours():
@@ -86,7 +90,7 @@ def compare(first, title, config, B, T, program, rounds, folder):
     error = max(abs(a - b) / abs(b) if a == a and b == b else float("inf") for a, b in zip(*losses.values()))
     mine, other = best["ours"][0], best["torch"][0]
     count = sum(p.numel() for p in training.parameters)
-    print(f"| {title}, {count:,} parameters | {B} x {T} | {attention} | {mine:.1f} | {other:.1f} | "
+    print(f"| {title}, {count:,} parameters | {B} x {T} | {', '.join(variant)} | {mine:.1f} | {other:.1f} | "
           f"{1e3 * B * T / mine:,.0f} | {1e3 * B * T / other:,.0f} | {other / mine:.1f} | {error:.0e} |", flush=True)
     if not error <= TOLERANCE:
         raise SystemExit(f"the losses differ by more than {TOLERANCE:.0e}: {losses}")

@@ -77,6 +77,37 @@ def kda_chunk(q, k, v, g, beta, chunk=64, solve="products"):
     return o.transpose(2, 3).flatten(1, 2)
 
 
+def kda_chunk_plain(q, k, v, g, beta, chunk=64):
+    """The same as kda_chunk, nearer to how FLA's naive_chunk_kda is written: only its two loops over the columns of Akk
+    and Aqk have become products. Rows of the inverse one after another, outputs in the loop over chunks."""
+    B, T, H, K = q.shape
+    N = T // chunk
+
+    def chunks(x):
+        return x.reshape(B, N, chunk, H, -1).permute(0, 3, 1, 2, 4)  # [B,H,N,chunk,D]
+
+    q, k, v, g, beta = chunks(q * K**-0.5), chunks(k), chunks(v), chunks(g), chunks(beta)
+    g = g.cumsum(-2)
+    around = g - g[..., chunk // 2 - 1 : chunk // 2, :]
+    right = (k * (-around).exp()).transpose(-1, -2)
+    A = -(beta * ((k * around.exp()) @ right)).tril(-1)
+    for i in range(1, chunk):
+        A[..., i, :i] = A[..., i, :i].clone() + (A[..., i, :, None].clone() * A[..., :, :i].clone()).sum(-2)
+    A = (A + torch.eye(chunk, dtype=A.dtype, device=A.device)) * beta.transpose(-1, -2)
+    w = A @ (g.exp() * k)
+    u = A @ v
+    Aqk = ((q * around.exp()) @ right).tril()
+
+    S = q.new_zeros(B, H, K, v.shape[-1])
+    o = torch.zeros_like(v)
+    for i in range(N):
+        q_i, k_i, g_i = q[:, :, i], k[:, :, i], g[:, :, i]
+        v_i = u[:, :, i] - w[:, :, i] @ S
+        o[:, :, i] = (q_i * g_i.exp()) @ S + Aqk[:, :, i] @ v_i
+        S = S * g_i[:, :, -1, :, None].exp() + (k_i * (g_i[:, :, -1:] - g_i).exp()).transpose(-1, -2) @ v_i
+    return o.permute(0, 2, 3, 1, 4).reshape(B, T, H, -1)
+
+
 def kda(q, k, v, g, beta, A_log, dt_bias, lower_bound=-5.0, attention=kda_chunk):
     """The whole operator: L2 norm of q and k, gate, sigmoid of beta, then `attention`."""
     return attention(l2norm(q), l2norm(k), v, gate(g, A_log, dt_bias, lower_bound), torch.sigmoid(beta))

@@ -15,15 +15,19 @@ def linear(n_in, n_out, bias=False):
 
 
 class ShortConvolution(nn.Module):
-    """Causal depthwise convolution over time, then silu. As a sum of shifted copies: the same as F.conv1d with as many
-    groups as channels, and quicker on a CPU, where that has no fast path for float32 training."""
+    """Causal depthwise convolution over time, then silu: F.conv1d with as many groups as channels, or with `shifted` a
+    sum of shifted copies, which is quicker where there are many channels."""
 
-    def __init__(self, channels, width):
+    def __init__(self, channels, width, shifted):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, 1, width))
+        self.weight, self.shifted = nn.Parameter(torch.empty(channels, 1, width)), shifted
 
     def forward(self, x):
-        width, T = self.weight.shape[-1], x.shape[1]
+        channels, _, width = self.weight.shape
+        T = x.shape[1]
+        if not self.shifted:
+            y = F.conv1d(x.transpose(1, 2), self.weight, padding=width - 1, groups=channels)
+            return F.silu(y[..., :T].transpose(1, 2))
         padded = F.pad(x, (0, 0, width - 1, 0))
         y = padded[:, :T] * self.weight[:, 0, 0]
         for i in range(1, width):
@@ -41,12 +45,13 @@ class GatedRMSNorm(nn.Module):
 
 
 class KimiDeltaAttention(nn.Module):
-    def __init__(self, c, attention):
+    def __init__(self, c, attention, shifted):
         super().__init__()
         hidden, self.H, self.K = c["hidden_size"], c["num_heads"], c["head_dim"]
         width, self.lower_bound, self.attention = self.H * self.K, c.get("lower_bound"), attention
         self.q_proj, self.k_proj, self.v_proj = (linear(hidden, width) for _ in range(3))
-        self.q_conv1d, self.k_conv1d, self.v_conv1d = (ShortConvolution(width, c["conv_size"]) for _ in range(3))
+        self.q_conv1d, self.k_conv1d, self.v_conv1d = (
+            ShortConvolution(width, c["conv_size"], shifted) for _ in range(3))
         self.f_proj = nn.Sequential(linear(hidden, self.K), linear(self.K, width))
         self.b_proj = linear(hidden, self.H)
         self.A_log = nn.Parameter(torch.empty(self.H))
@@ -76,10 +81,10 @@ class SwiGLU(nn.Module):
 
 
 class KDABlock(nn.Module):
-    def __init__(self, c, attention):
+    def __init__(self, c, attention, shifted):
         super().__init__()
         self.attn_norm = nn.RMSNorm(c["hidden_size"], eps=c["norm_eps"])
-        self.attn = KimiDeltaAttention(c, attention)
+        self.attn = KimiDeltaAttention(c, attention, shifted)
         self.mlp_norm = nn.RMSNorm(c["hidden_size"], eps=c["norm_eps"])
         self.mlp = SwiGLU(c["hidden_size"], c["intermediate_size"])
 
@@ -91,11 +96,12 @@ class KDABlock(nn.Module):
 class KDAForCausalLM(nn.Module):
     """Logits [B,T,vocab_size] of ids [B,T]; `config` is a config.json as a dictionary, without tied embeddings."""
 
-    def __init__(self, config, attention=torch_chunk.kda_chunk):
+    def __init__(self, config, attention=torch_chunk.kda_chunk, shifted=True):
         super().__init__()
         self.model = nn.Module()
         self.model.embeddings = nn.Embedding(config["vocab_size"], config["hidden_size"])
-        self.model.layers = nn.ModuleList(KDABlock(config, attention) for _ in range(config["num_hidden_layers"]))
+        self.model.layers = nn.ModuleList(
+            KDABlock(config, attention, shifted) for _ in range(config["num_hidden_layers"]))
         self.model.norm = nn.RMSNorm(config["hidden_size"], eps=config["norm_eps"])
         self.lm_head = linear(config["hidden_size"], config["vocab_size"])
 
