@@ -103,8 +103,8 @@ def main():
     arguments = parser.parse_args()
     turns.set_threads()
     rounds = 1 if arguments.quick else 4
-    print(f"deltatape beside PyTorch {torch.__version__}, f32, {os.environ['OMP_NUM_THREADS']} threads, a training step: "
-          f"forward, cross-entropy, backward, clipping, AdamW; smallest of {rounds} turns of {turns.RUNS} steps")
+    print(f"deltatape beside PyTorch {torch.__version__}, f32, {os.environ['OMP_NUM_THREADS']} threads, "
+          f"a training step: forward, cross-entropy, backward, clipping, AdamW; smallest of {rounds} turns of {turns.RUNS} steps")
     with tempfile.TemporaryDirectory() as name:
         for number, (title, config, B, T) in enumerate(SIZES[:1] if arguments.quick else SIZES):
             compare(number == 0, title, config, B, T, arguments.worker, rounds, Path(name))
