@@ -5,6 +5,7 @@
 // `deltatape train`. Each line of input gives one line of output:
 //   product    milliseconds of a product of two 1024 x 1024 matrices
 //   save PATH  the parameters, by their names, as .npz
+//   gradients PATH  those of the loss, by the parameters' names
 //   step       loss before the step, and milliseconds: forward, loss, backward, clipping and update
 #include <vector>
 
@@ -27,6 +28,17 @@ class Training {
   }
 
   void save(const std::string& path) const { io::save_npz(path, model_.state_dict()); }
+
+  /// Changes no parameter.
+  void save_gradients(const std::string& path) {
+    cross_entropy(model_.forward(ids_), targets_).backward();
+    io::TensorMap gradients;
+    for (const auto& [name, parameter] : model_.named_parameters()) {
+      gradients[name] = clone(parameter.grad().detach());
+    }
+    optimizer_.zero_grad();
+    io::save_npz(path, gradients);
+  }
 
   /// The loss. The same calls as Trainer::step of tools/trainer.cpp.
   double step() {
@@ -57,7 +69,12 @@ std::string answer(Training& training, const std::string& line) {
     const double ms = bench::milliseconds([&] { loss = training.step(); });
     return fmt::format("{} {}", loss, ms);
   }
-  check(line.starts_with("save "), "model_worker", "the request is '{}', expected product, step or save PATH", line);
+  if (line.starts_with("gradients ")) {
+    training.save_gradients(line.substr(10));
+    return "saved";
+  }
+  check(line.starts_with("save "), "model_worker",
+        "the request is '{}', expected product, step, save PATH or gradients PATH", line);
   training.save(line.substr(5));
   return "saved";
 }

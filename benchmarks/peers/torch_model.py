@@ -74,7 +74,8 @@ class KimiDeltaAttention(nn.Module):
 class SwiGLU(nn.Module):
     def __init__(self, hidden, inner):
         super().__init__()
-        self.gate_proj, self.up_proj, self.down_proj = linear(hidden, inner), linear(hidden, inner), linear(inner, hidden)
+        self.gate_proj, self.up_proj = linear(hidden, inner), linear(hidden, inner)
+        self.down_proj = linear(inner, hidden)
 
     def forward(self, x):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -122,9 +123,17 @@ class Training:
                   {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
+    def loss(self):
+        return F.cross_entropy(self.model(self.ids).flatten(0, 1), self.targets.flatten())
+
+    def gradients(self):
+        """Of the loss, by the parameters' names. Changes no parameter."""
+        names, parameters = zip(*self.model.named_parameters())
+        return dict(zip(names, torch.autograd.grad(self.loss(), parameters)))
+
     def step(self):
         """The loss before the step."""
-        loss = F.cross_entropy(self.model(self.ids).flatten(0, 1), self.targets.flatten())
+        loss = self.loss()
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
