@@ -3,8 +3,7 @@
 All chunks at once by matrix products, with the decay in two factors around the middle of the chunk,
 exp(G_i - G_a) exp(G_a - G_j). That overflows in float32 where a chunk decays by more than e^88 on either side of its
 middle, which deltatape and Triton kernels avoid. Only the state goes through a loop, over chunks. Backward is
-autograd's. torch.compile is left out: it takes minutes for a shape, and what it gains for within_chunks is within the
-noise.
+autograd's. torch.compile is left out: it compiles for up to minutes for each shape.
 """
 
 import torch
