@@ -65,7 +65,7 @@ class RowWriter {
   }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
   void write(int64_t row, int64_t first, int64_t count, const T* in) const {
-    if (stream_) {
+    if (stream_ && count * element_ >= 64) {
       stream_store(data_ + (row * width_ + first) * element_, in, count * element_);
     } else if (data_ != nullptr) {
       convert_(reinterpret_cast<const char*>(in), sizeof(T), data_ + (row * width_ + first) * element_, element_,
