@@ -5,20 +5,14 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
-#include <cmath>
 #include <functional>
 #include <memory>
 
-#include "autograd/backward.h"
-#include "autograd/grad_mode.h"
 #include "core/error.h"
-#include "core/generator.h"
 #include "ops/kda/inputs.h"
-#include "ops/ops.h"
 #include "tools/command.h"
+#include "tools/kda_bench.h"
 #include "tools/kda_run.h"
-#include "tools/peak_memory.h"
 #include "tools/table.h"
 
 namespace deltatape::tools {
@@ -42,11 +36,7 @@ struct BenchArguments {
   std::string json;
 };
 
-struct Sizes {
-  int64_t B, T, H, HV, K, V;
-};
-
-Sizes parse_shape(const std::string& text) {
+KdaSizes parse_shape(const std::string& text) {
   std::vector<int64_t> sizes;
   for (const std::string& part : split_at_commas(text)) {
     int64_t size = 0;
@@ -60,117 +50,6 @@ Sizes parse_shape(const std::string& text) {
   return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
 }
 
-/// Useful work: the direct chunk form with tiles of 16 tokens, without computing anything twice, whatever runs.
-double useful_flops(const Sizes& s, bool forward, bool backward) {
-  const double products = static_cast<double>(s.K * s.V);
-  const double inside = 16.0 * static_cast<double>(s.K + s.V);
-  const double per_token =
-      (forward ? 6.0 * products + 4.0 * inside + 256.0 / 3.0 : 0.0) + (backward ? 12.0 * products + 8.0 * inside : 0.0);
-  return per_token * static_cast<double>(s.B * s.T * s.HV);
-}
-
-double milliseconds(const std::function<void()>& f) {
-  const auto start = std::chrono::steady_clock::now();
-  f();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// Of a product of 1024 x 1024 matrices in the type that is computed in.
-double product_gflops(DType dtype, Device device) {
-  const NoGradGuard guard;
-  Generator generator(1);
-  const TensorOptions options{dtype == DType::f64 ? DType::f64 : DType::f32, device};
-  const Tensor a = randn({1024, 1024}, generator, options);
-  const Tensor b = randn({1024, 1024}, generator, options);
-  double best = 1e30;
-  for (int i = 0; i < 7; ++i) {
-    best = std::min(best, milliseconds([&] { static_cast<void>(matmul(a, b)); }));
-  }
-  return 2.0 * 1024.0 * 1024.0 * 1024.0 / best / 1e6;
-}
-
-struct BenchCase {
-  kda::Inputs inputs;
-  kda::Options options;
-  Tensor d_o;
-  std::vector<Tensor> leaves;
-};
-
-BenchCase make_case(const BenchArguments& arguments, const Sizes& s, DType dtype, Device device) {
-  Generator generator(1);
-  const auto normal = [&](const Shape& shape, double deviation) {
-    return to(mul(randn(shape, generator, {DType::f32, device}), deviation), dtype);
-  };
-  BenchCase c;
-  // Keys of length near 1 without the norm, so that nothing grows.
-  const double length = 1.0 / std::sqrt(static_cast<double>(s.K));
-  c.inputs.q = normal({s.B, s.T, s.H, s.K}, length);
-  c.inputs.k = normal({s.B, s.T, s.H, s.K}, length);
-  c.inputs.v = normal({s.B, s.T, s.HV, s.V}, 1.0);
-  c.inputs.g = normal({s.B, s.T, s.HV, s.K}, 1.0);
-  c.inputs.beta = normal({s.B, s.T, s.HV}, 1.0);
-  c.d_o = normal({s.B, s.T, s.HV, s.V}, 1.0);
-  if (arguments.gate == "none") {
-    c.inputs.g = neg(abs(c.inputs.g));
-  } else {
-    c.options.gate = arguments.gate == "standard" ? kda::Gate::standard : kda::Gate::lower_bound;
-    c.inputs.A_log = zeros({s.HV}, {dtype, device});
-    c.inputs.dt_bias = zeros({s.HV * s.K}, {dtype, device});
-  }
-  if (!arguments.beta_sigmoid) {
-    c.inputs.beta = sigmoid(c.inputs.beta);
-  }
-  if (arguments.varlen) {  // eight sequences of unlike lengths, one of them empty
-    std::vector<int64_t> bounds{0};
-    for (const int64_t part : {1, 2, 2, 4, 8, 15, 23, 32}) {
-      bounds.push_back(s.T * part / 32);
-    }
-    c.inputs.cu_seqlens = from_vector(bounds);
-  }
-  c.options.use_qk_l2norm = arguments.l2norm;
-  c.options.use_beta_sigmoid = arguments.beta_sigmoid;
-  c.options.safe_gate = arguments.safe_gate;
-  c.options.save_intermediates = arguments.save_intermediates;
-  c.options.chunk_size = arguments.chunk_size;
-  for (Tensor* tensor :
-       {&c.inputs.q, &c.inputs.k, &c.inputs.v, &c.inputs.g, &c.inputs.beta, &c.inputs.A_log, &c.inputs.dt_bias}) {
-    if (tensor->defined()) {
-      *tensor = tensor->detach();
-      tensor->set_requires_grad();
-      c.leaves.push_back(*tensor);
-    }
-  }
-  return c;
-}
-
-struct Times {
-  std::vector<double> forward;
-  std::vector<double> backward;
-  int64_t peak_bytes = 0;
-};
-
-/// `repeat` runs after one that warms up. Forward alone is timed without a tape when backward is not wanted.
-Times measure(const BenchCase& c, kda::Implementation implementation, bool backward, int64_t repeat) {
-  Times times;
-  const PeakMemory peak;
-  for (int64_t i = 0; i <= repeat; ++i) {
-    const GradModeGuard mode(backward);
-    kda::Output out;
-    const double forward_ms = milliseconds([&] { out = kda::run(implementation, c.inputs, c.options); });
-    double backward_ms = 0.0;
-    if (backward) {
-      backward_ms = milliseconds(
-          [&] { static_cast<void>(grad(std::vector<Tensor>{out.o}, c.leaves, std::vector<Tensor>{c.d_o})); });
-    }
-    if (i > 0) {
-      times.forward.push_back(forward_ms);
-      times.backward.push_back(backward_ms);
-    }
-  }
-  times.peak_bytes = peak.bytes();
-  return times;
-}
-
 double median(std::vector<double> x) {
   std::sort(x.begin(), x.end());
   return x.size() % 2 == 1 ? x[x.size() / 2] : 0.5 * (x[x.size() / 2 - 1] + x[x.size() / 2]);
@@ -180,7 +59,7 @@ int run_bench(const BenchArguments& arguments) {
   if (arguments.threads > 0) {
     set_threads(arguments.threads);
   }
-  const Sizes s = parse_shape(arguments.shape);
+  const KdaSizes s = parse_shape(arguments.shape);
   const DType dtype = parse_dtype("--dtype", arguments.dtype);
   const Device device = Device::parse("--device", arguments.device);
   check(!arguments.varlen || s.B == 1, "--shape", "B is {}, expected 1 with --varlen", s.B);
@@ -192,7 +71,16 @@ int run_bench(const BenchArguments& arguments) {
     check_writable("--json", arguments.json);
   }
 
-  const BenchCase c = make_case(arguments, s, dtype, device);
+  KdaBenchSetting setting{.dtype = dtype, .device = device, .options = {}, .varlen = arguments.varlen};
+  setting.options.gate = arguments.gate == "none"       ? kda::Gate::none
+                         : arguments.gate == "standard" ? kda::Gate::standard
+                                                        : kda::Gate::lower_bound;
+  setting.options.use_qk_l2norm = arguments.l2norm;
+  setting.options.use_beta_sigmoid = arguments.beta_sigmoid;
+  setting.options.safe_gate = arguments.safe_gate;
+  setting.options.save_intermediates = arguments.save_intermediates;
+  setting.options.chunk_size = arguments.chunk_size;
+  const KdaBenchCase c = make_kda_bench_case(s, setting);
   kda::check_options("--gate", c.options);
   const double product = product_gflops(dtype, device);
   Table table({"impl", "pass", "shape", "dtype", "device", "threads", "ms_min", "ms_median", "gflops", "gemm_gflops",
@@ -201,7 +89,7 @@ int run_bench(const BenchArguments& arguments) {
     const auto add_row = [&](const char* pass, const std::vector<double>& ms, bool forward, bool backward,
                              int64_t peak_bytes) {
       const double best = *std::min_element(ms.begin(), ms.end());
-      const double gflops = useful_flops(s, forward, backward) / best / 1e6;
+      const double gflops = useful_kda_flops(s, forward, backward) / best / 1e6;
       table.add_row({std::string(kda::name_of(implementation)), pass, arguments.shape, arguments.dtype,
                      arguments.device, int64_t{omp_get_max_threads()}, Cell(best, 3), Cell(median(ms), 3),
                      Cell(gflops, 2), Cell(product, 2), Cell(gflops / product, 3),
@@ -209,13 +97,13 @@ int run_bench(const BenchArguments& arguments) {
     };
     const bool all = arguments.pass == "all";
     if (all || arguments.pass == "fwd") {
-      const Times times = measure(c, implementation, false, arguments.repeat);
+      const KdaBenchTimes times = measure_kda(c, implementation, false, arguments.repeat);
       add_row("fwd", times.forward, true, false, times.peak_bytes);
     }
     if (arguments.pass == "fwd") {
       continue;
     }
-    const Times times = measure(c, implementation, true, arguments.repeat);
+    const KdaBenchTimes times = measure_kda(c, implementation, true, arguments.repeat);
     if (all || arguments.pass == "bwd") {
       add_row("bwd", times.backward, false, true, times.peak_bytes);
     }
