@@ -13,7 +13,7 @@
 namespace deltatape {
 namespace {
 
-size_t index(int64_t i) { return static_cast<size_t>(i); }
+constexpr size_t index(int64_t i) { return static_cast<size_t>(i); }
 
 /// Whole numbers, whose sums are exact in every order.
 template <class T, size_t Count>
