@@ -21,9 +21,9 @@ struct SpacedRows {
 
 class Ahead {
  public:
-  /// Adds rows; at most as many times as kMost.
+  /// Adds rows. This is a hint: what does not fit into the list is left out.
   void add(const SpacedRows& rows) {
-    if (rows.first != nullptr && rows.rows > 0 && rows.bytes > 0) {
+    if (count_ < kMost && rows.first != nullptr && rows.rows > 0 && rows.bytes > 0) {
       parts_[count_++] = rows;
       lines_ += rows.rows * ceil_div(rows.bytes, kLine);
     }

@@ -83,7 +83,9 @@ class ChunkBackward {
         d_o_(up.d_o, p.V),
         tasks_(p, p.H),
         states_(p, in, up, out),
-        batch_(side_by_side(tasks_) ? kTilesPerBatch : kTilesPerSharedBatch),
+        side_by_side_(side_by_side(tasks_)),
+        blocks_(size_, !side_by_side_),
+        batch_(side_by_side_ ? kTilesPerBatch : kTilesPerSharedBatch),
         scratch_(decay_scratch<T>(size_.Kp) + 9 * kTileRows * std::max(size_.Kp, size_.Vp) + 4 * kSquare +
                  Pieces<T>::rounded(size_.Kp)),
         sums_(p, out) {}
@@ -92,7 +94,7 @@ class ChunkBackward {
     const double per_token = 0.4 * static_cast<double>(size_.K * size_.V * group_);
     const int64_t tiles = longest_in_tiles(p_);
     const int64_t batches = ceil_div(tiles, batch_);
-    const int64_t workers = side_by_side(tasks_) ? worker_count(tasks_, per_token) : 1;
+    const int64_t workers = side_by_side_ ? worker_count(tasks_, per_token) : 1;
     const int64_t in_batch = std::min(tiles, batch_);
     const int64_t rows = in_batch * kTileRows * size_.Kp;
     const int64_t checkpoints = group_ * (states_.kept() ? 0 : batches * size_.state());
@@ -128,11 +130,8 @@ class ChunkBackward {
   /// Calls f(first column, columns) for every block of columns.
   template <class F>
   void for_columns(int64_t tiles, F f) const {
-    const double each = 0.2 * static_cast<double>(tiles * kTileRows * size_.K * kBlockColumns<T>);
-    parallel_for(size_.column_blocks(), each, [&](int64_t block) {
-      const int64_t column = block * kBlockColumns<T>;
-      f(column, std::min(kBlockColumns<T>, size_.Vp - column));
-    });
+    const double each = 0.2 * static_cast<double>(tiles * kTileRows * size_.K * blocks_.width());
+    parallel_for(blocks_.count(), each, [&](int64_t block) { f(blocks_.first(block), blocks_.columns(block)); });
   }
 
   [[nodiscard]] ValueHead<T> value_head(int64_t n, int64_t head, int64_t member, const HeadMemory<T>& m) const {
@@ -201,7 +200,7 @@ class ChunkBackward {
           T* writes = tile.writes + column;
           find_errors(tile.operands, before, column, columns, errors_of(v, first + i) + column, writes);
           Ahead ahead;  // the inputs of the next batch
-          const RowShare share(column / kBlockColumns<T>, size_.column_blocks());
+          const RowShare share(column / blocks_.width(), blocks_.count());
           prologue_.ask(place_of(sequence, first + batch_ + i), share.first, share.count, v.head, true, ahead);
           update_state(size_.K, columns, kTileRows, tile.operands.whole, tile.operands.kg, size_.Kp, writes, size_.Vp,
                        before, after, size_.Vp, ahead);
@@ -246,7 +245,7 @@ class ChunkBackward {
       for (int64_t i = count - 1; i >= 0; --i) {
         T* before = (i > 0 ? tile_in(m, i - 1).dS : gradient_after(v, batch - 1)) + column;
         Ahead ahead;
-        ask_for_batch_before(v, batch, i, count, column / kBlockColumns<T>, ahead);
+        ask_for_batch_before(v, batch, i, count, column / blocks_.width(), ahead);
         adjoint_of_tile(place_of(sequence, first + i), v.head, tile_in(m, i), errors_of(v, first + i), after, before,
                         column, columns, ahead);
         after = before;
@@ -273,7 +272,7 @@ class ChunkBackward {
     if (batch == 0) {
       return;
     }
-    const int64_t blocks = size_.column_blocks();
+    const int64_t blocks = blocks_.count();
     for (int64_t tile = i; tile < batch_; tile += count) {  // the batch before is a whole one
       const Place place = place_of(sequence, number - batch_ + tile - i);
       const RowShare share(block, blocks);
@@ -464,6 +463,8 @@ class ChunkBackward {
   RowReader<T> d_o_;
   Tasks tasks_;
   BackwardStates<T> states_;
+  bool side_by_side_;
+  ColumnBlocks<T> blocks_;
   int64_t batch_;  // tiles
   ThreadMemory<T> scratch_;
   GateSumTable sums_;

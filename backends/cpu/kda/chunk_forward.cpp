@@ -24,15 +24,17 @@ class ChunkForward {
         prologue_(p, in),
         o_(out.o, p.V),
         tasks_(p, p.HV),
+        side_by_side_(side_by_side(tasks_)),
+        blocks_(size_, !side_by_side_),
         scratch_(TileRows<T>::elements(size_.Kp) + decay_scratch<T>(size_.Kp)),
         keeper_(p, in, out) {}
 
   void run() {
     const double per_token = 0.1 * static_cast<double>(size_.K * size_.V);
-    const int64_t workers = side_by_side(tasks_) ? worker_count(tasks_, per_token) : 1;
+    const int64_t workers = side_by_side_ ? worker_count(tasks_, per_token) : 1;
     const int64_t longest = longest_in_tiles(p_);
     tiles_per_batch_ =
-        std::min(side_by_side(tasks_) ? kTilesPerBatch : kTilesPerSharedBatch, std::max<int64_t>(longest, 1));
+        std::min(side_by_side_ ? kTilesPerBatch : kTilesPerSharedBatch, std::max<int64_t>(longest, 1));
     const int64_t per_tile = ChunkTile<T>::elements(size_);
     const WorkerMemory<T> memory(workers, size_.state() + tiles_per_batch_ * per_tile);
     run_tasks(tasks_, workers, [&](int64_t task, int64_t worker) {
@@ -55,14 +57,14 @@ class ChunkForward {
       const int64_t in_batch = std::min(tiles_per_batch_, count - first);
       parallel_for(in_batch, 100.0 * static_cast<double>(size_.K),
                    [&](int64_t i) { make(sequence, first + i, head, tile_in(tiles, i)); });
-      const double per_block = static_cast<double>(in_batch * size_.K * kBlockColumns<T>);
-      parallel_for(size_.column_blocks(), per_block, [&](int64_t block) {
-        const int64_t column = block * kBlockColumns<T>;
-        const int64_t columns = std::min(kBlockColumns<T>, size_.Vp - column);
+      const double per_block = static_cast<double>(in_batch * size_.K * blocks_.width());
+      parallel_for(blocks_.count(), per_block, [&](int64_t block) {
+        const int64_t column = blocks_.first(block);
+        const int64_t columns = blocks_.columns(block);
         for (int64_t i = 0; i < in_batch; ++i) {
           keeper_.keep(n, first + i, head, S, column, columns);
           Ahead ahead;  // the inputs of the next batch, shared among the blocks
-          const RowShare share(block, size_.column_blocks());
+          const RowShare share(block, blocks_.count());
           prologue_.ask(place_of(sequence, first + i + in_batch), share.first, share.count, head, true, ahead);
           step(place_of(sequence, first + i), head, tile_in(tiles, i), S + column, column, columns, ahead);
         }
@@ -105,6 +107,8 @@ class ChunkForward {
   Prologue<T> prologue_;
   RowWriter<T> o_;
   Tasks tasks_;
+  bool side_by_side_;
+  ColumnBlocks<T> blocks_;
   ThreadMemory<T> scratch_;
   StateKeeper<T> keeper_;
   int64_t tiles_per_batch_ = 0;

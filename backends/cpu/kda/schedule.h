@@ -15,12 +15,23 @@ namespace deltatape::cpu::kda {
 class Tasks {
  public:
   Tasks(const KernelProblem& p, int64_t heads) : heads_(heads), order_(p.sequences.size()) {
+    lengths_.reserve(order_.size());
     std::iota(order_.begin(), order_.end(), size_t{0});
     std::stable_sort(order_.begin(), order_.end(),
                      [&p](size_t a, size_t b) { return p.sequences[a].length() > p.sequences[b].length(); });
-    for (const Sequence& sequence : p.sequences) {
-      tokens_ += sequence.length();
+    for (const size_t n : order_) {
+      lengths_.push_back(p.sequences[n].length());
+      tokens_ += lengths_.back();
     }
+  }
+  /// The share of the time that threads are busy when each takes the next task as soon as it is done with one.
+  [[nodiscard]] double busy_share(int64_t threads) const {
+    std::vector<int64_t> loads(static_cast<size_t>(threads), 0);
+    for (int64_t task = 0; task < count(); ++task) {
+      *std::min_element(loads.begin(), loads.end()) += lengths_[static_cast<size_t>(task / heads_)];
+    }
+    const int64_t longest = *std::max_element(loads.begin(), loads.end());
+    return longest == 0 ? 1.0 : static_cast<double>(tokens()) / static_cast<double>(threads * longest);
   }
   [[nodiscard]] int64_t count() const { return static_cast<int64_t>(order_.size()) * heads_; }
   [[nodiscard]] int64_t tokens() const { return tokens_ * heads_; }
@@ -33,12 +44,37 @@ class Tasks {
   int64_t heads_;
   int64_t tokens_ = 0;
   std::vector<size_t> order_;
+  std::vector<int64_t> lengths_;  // in this order
 };
 
 /// Whether the tasks alone keep all threads busy. If not, they run one after another and share their parts.
 inline bool side_by_side(const Tasks& tasks) {
-  return omp_in_parallel() != 0 || tasks.count() >= 2 * int64_t{omp_get_max_threads()};
+  const int64_t threads = omp_get_max_threads();
+  return omp_in_parallel() != 0 || tasks.count() >= 2 * threads || tasks.busy_share(threads) > 0.9;
 }
+
+/// The blocks of columns of the state that threads work on side by side.
+template <class T>
+class ColumnBlocks {
+ public:
+  /// Half as wide where that spreads them more evenly over the threads.
+  ColumnBlocks(const Sizes<T>& size, bool shared) : columns_(size.Vp), width_(kBlockColumns<T>) {
+    const int64_t threads = omp_get_max_threads();
+    const auto columns_of_a_thread = [&](int64_t width) { return ceil_div(ceil_div(columns_, width), threads) * width; };
+    const int64_t half = width_ / 2;
+    if (shared && half >= Vec<T>::kSize && columns_of_a_thread(half) < columns_of_a_thread(width_)) {
+      width_ = half;
+    }
+  }
+  [[nodiscard]] int64_t count() const { return ceil_div(columns_, width_); }
+  [[nodiscard]] int64_t width() const { return width_; }
+  [[nodiscard]] int64_t first(int64_t block) const { return block * width_; }
+  [[nodiscard]] int64_t columns(int64_t block) const { return std::min(width_, columns_ - first(block)); }
+
+ private:
+  int64_t columns_;
+  int64_t width_;
+};
 
 /// How many tasks run at a time when they do.
 inline int64_t worker_count(const Tasks& tasks, double nanoseconds_per_token) {
