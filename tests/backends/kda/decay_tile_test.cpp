@@ -1,6 +1,7 @@
 // Decayed products of a tile and their adjoint, against plain loops.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "tests/backends/kda/plain_tile.h"
@@ -79,6 +80,19 @@ void check_tile(const PlainTile& tile, bool centred, double limit) {
   CHECK(error_of(Aqk, products.Aqk) <= limit);
   CHECK(error_of(from_start, products.from_start) <= limit);
   CHECK(error_of(to_end, products.to_end) <= limit);
+
+  // Without q: the same but for Aqk, which nobody touches.
+  std::fill(scratch.begin(), scratch.end(), garbage);
+  for (std::vector<T>* out : {&from_start, &to_end, &N}) {
+    std::fill(out->begin(), out->end(), garbage);
+  }
+  std::fill(Aqk.begin(), Aqk.end(), T(7));
+  cpu::kda::decay_products(centred, DecayInputs<T>{nullptr, k.data(), g.data(), tile.Kp},
+                           DecayProducts<T>{from_start.data(), to_end.data(), N.data(), Aqk.data()}, scratch.data());
+  CHECK(error_of(N, products.N) <= limit);
+  CHECK(error_of(from_start, products.from_start) <= limit);
+  CHECK(error_of(to_end, products.to_end) <= limit);
+  CHECK(std::all_of(Aqk.begin(), Aqk.end(), [](T x) { return x == T(7); }));
 
   const Row dN = random_lower(11, true);
   const Row dP = random_lower(12, false);

@@ -59,6 +59,36 @@ TEST_CASE("kda kernels: writes of a tile solve (I + diag(beta) N) d = diag(beta)
   }
 }
 
+TEST_CASE("kda kernels: errors of a tile are v without what its keys read, and may take the place of either") {
+  Generator generator(7);
+  const auto N = triangle(true, generator);
+  const auto beta = random(index(kTileRows), generator);
+  const auto v = random(index(kTileRows * kColumns), generator);
+  const auto read = random(index(kTileRows * kColumns), generator);
+  std::vector<double> e(v.size());
+  std::vector<double> d(v.size());
+  const auto solve = [&](const double* values, const double* reads, double* errors) {
+    cpu::kda::solve_writes(N.data(), beta.data(), kColumns, values, kColumns, reads, kColumns, errors, kColumns,
+                           d.data(), kColumns);
+  };
+  solve(v.data(), read.data(), e.data());
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    for (int64_t c = 0; c < kColumns; ++c) {
+      double left = e[index(i * kColumns + c)];
+      for (int64_t j = 0; j < i; ++j) {
+        left += N[index(i * kTileRows + j)] * d[index(j * kColumns + c)];
+      }
+      CHECK(std::fabs(left - (v[index(i * kColumns + c)] - read[index(i * kColumns + c)])) <= 1e-12);
+    }
+  }
+  std::vector<double> in_v = v;
+  solve(in_v.data(), read.data(), in_v.data());
+  CHECK(in_v == e);
+  std::vector<double> in_read = read;
+  solve(v.data(), in_read.data(), in_read.data());
+  CHECK(in_read == e);
+}
+
 TEST_CASE("kda kernels: the adjoint solve is the transpose of the solve") {
   // <y, e(x)> = <lambda(y), x> for all x and y, where e = (I + N diag(beta))^-1 x.
   Generator generator(2);
@@ -120,8 +150,8 @@ TEST_CASE("kda kernels: a row never sees NaN in rows after it") {
   const auto run = [&](std::vector<double> e) {
     std::vector<double> d(e.size());
     const std::vector<double> read(e.size(), 0.0);
-    cpu::kda::solve_writes(N.data(), beta.data(), kColumns, e.data(), kColumns, read.data(), kColumns, e.data(), kColumns,
-                         d.data(), kColumns);
+    cpu::kda::solve_writes(N.data(), beta.data(), kColumns, e.data(), kColumns, read.data(), kColumns, e.data(),
+                           kColumns, d.data(), kColumns);
     std::vector<double> o(e.size(), 0.0);
     cpu::kda::add_lower_product(A.data(), kColumns, d.data(), kColumns, o.data(), kColumns);
     return o;
