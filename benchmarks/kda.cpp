@@ -63,8 +63,7 @@ void measure(std::vector<Row>& rows, int turns, int64_t repeat) {
   for (int turn = 0; turn < turns; ++turn) {
     for (Row& row : rows) {
       omp_set_num_threads(row.threads);
-      row.product_gflops =
-          std::max(row.product_gflops, tools::product_gflops(row.setting.dtype, row.setting.device));
+      row.product_gflops = std::max(row.product_gflops, tools::product_gflops(row.setting.dtype, row.setting.device));
       const tools::KdaBenchCase c = tools::make_kda_bench_case(row.sizes, row.setting);
       row.forward_ms = std::min(row.forward_ms, best(tools::measure_kda(c, row.implementation, false, repeat).forward));
       row.backward_ms =
@@ -141,7 +140,8 @@ void length_table() {
     rows.push_back(row_of(std::to_string(tokens), {1, tokens, 4, 4, 128, 128}));
   }
   measure(rows, 3, 2);
-  fmt::print("| T (B=1, H=4, K=V=128) | forward, us per token | to T = 1024 | backward, us per token | to T = 1024 |\n");
+  fmt::print(
+      "| T (B=1, H=4, K=V=128) | forward, us per token | to T = 1024 | backward, us per token | to T = 1024 |\n");
   fmt::print("|---|---|---|---|---|\n");
   const auto per_token = [](const Row& row, double ms) { return 1e3 * ms / static_cast<double>(row.sizes.T); };
   for (const Row& row : rows) {
@@ -175,10 +175,12 @@ void threads_table() {
 /// One token for each of many sequences; the limit is a copy of the states at the machine's copy bandwidth.
 void decode_table() {
   const NoGradGuard guard;
-  fmt::print("| decode, K=V=128 | time | state bytes, read and written | rate | share of a copy |\n|---|---|---|---|---|\n");
+  fmt::print(
+      "| decode, K=V=128 | time | state bytes, read and written | rate | share of a copy |\n|---|---|---|---|---|\n");
   for (const int64_t sequences : {64, 256, 512}) {
     constexpr int64_t kHeads = 4;
-    const tools::KdaBenchCase c = tools::make_kda_bench_case({sequences, 1, kHeads, kHeads, 128, 128}, with_everything());
+    const tools::KdaBenchCase c =
+        tools::make_kda_bench_case({sequences, 1, kHeads, kHeads, 128, 128}, with_everything());
     Generator generator(2);
     Tensor pool = mul(randn({sequences, kHeads, 128, 128}, generator), 0.1);
     const kda::DecodeSlots slots{.slots = arange(sequences)};
@@ -251,7 +253,8 @@ int main(int argc, char** argv) {
     }
   }
   if (!found) {
-    fmt::print(stderr, "bench_kda: table is '{}', expected settings, sizes, length, threads, decode or guard\n", wanted);
+    fmt::print(stderr, "bench_kda: table is '{}', expected settings, sizes, length, threads, decode or guard\n",
+               wanted);
     return 2;
   }
   return 0;

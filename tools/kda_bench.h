@@ -18,8 +18,8 @@ struct KdaSizes {
 struct KdaBenchSetting {
   DType dtype = DType::f32;
   Device device = Device::cpu();
-  kda::Options options;        // gate: none, standard or lower_bound
-  bool varlen = false;         // eight packed sequences of unlike lengths, one of them empty; B = 1
+  kda::Options options;  // gate: none, standard or lower_bound
+  bool varlen = false;   // eight packed sequences of unlike lengths, one of them empty; B = 1
 };
 
 struct KdaBenchCase {

@@ -19,6 +19,7 @@ struct SpacedRows {
   int64_t stride = 0;
 };
 
+/// A list of such rows that is worked off piece by piece: add(), then spread_over() once, then piece() again and again.
 class Ahead {
  public:
   /// Adds rows. This is a hint: what does not fit into the list is left out.
@@ -30,6 +31,7 @@ class Ahead {
   }
   /// The work will be done in `pieces`: from now on each call of piece() asks for an equal share.
   void spread_over(int64_t pieces) { share_ = ceil_div(lines_, pieces > 0 ? pieces : 1); }
+  /// Asks for the next share, if anything is left.
   void piece() {
     for (int64_t left = share_; left > 0 && part_ < count_;) {
       const SpacedRows& rows = parts_[part_];

@@ -26,12 +26,12 @@ template <class T>
 struct BackwardTile {
   ChunkTile<T> operands;
   TileRows<T> rows;
-  T* S;        // [K, Vp], the state before the tile; that before the first tile of a batch is elsewhere
-  T* dS;       // [K, Vp], the gradient of the state after the tile; that after the last tile of a batch is elsewhere
-  T* w;        // [16, Vp], the gradient of k^ S: -beta lambda, lambda being the gradient of d
-  T* d_o;      // [16, Vp], behind w, as q^ is behind k^
-  T* writes;   // [16, Vp], d; behind d_o: finish_tile takes the three as one matrix of 48 rows
-  T* dg;       // [16, Kp]
+  T* S;       // [K, Vp], the state before the tile; that before the first tile of a batch is elsewhere
+  T* dS;      // [K, Vp], the gradient of the state after the tile; that after the last tile of a batch is elsewhere
+  T* w;       // [16, Vp], the gradient of k^ S: -beta lambda, lambda being the gradient of d
+  T* d_o;     // [16, Vp], behind w, as q^ is behind k^
+  T* writes;  // [16, Vp], d; behind d_o: finish_tile takes the three as one matrix of 48 rows
+  T* dg;      // [16, Kp]
 
   static int64_t elements(const Sizes<T>& s) {
     return ChunkTile<T>::elements(s) + TileRows<T>::elements(s.Kp) + 2 * Pieces<T>::rounded(s.state()) +
@@ -100,8 +100,9 @@ class ChunkBackward {
     const int64_t checkpoints = group_ * (states_.kept() ? 0 : batches * size_.state());
     const int64_t errors = group_ * (states_.kept() ? in_batch : tiles) * kTileRows * size_.Vp;
     const int64_t gradients = group_ * 2 * size_.state();
-    const WorkerMemory<T> memory(
-        workers, 2 * rows + checkpoints + errors + gradients + in_batch * BackwardTile<T>::elements(size_));
+    const auto rounded = Pieces<T>::rounded;
+    const WorkerMemory<T> memory(workers, 2 * rounded(rows) + rounded(checkpoints) + rounded(errors) +
+                                              rounded(gradients) + in_batch * BackwardTile<T>::elements(size_));
     std::vector<TileGateSums> gate_sums(static_cast<size_t>(workers),
                                         TileGateSums(in_batch, sums_.with_bias() ? size_.K : 0));
     run_tasks(tasks_, workers, [&](int64_t task, int64_t worker) {
@@ -125,13 +126,19 @@ class ChunkBackward {
   }
   template <class F>
   void for_tiles(int64_t count, F f) const {
-    parallel_for(count, 0.2 * static_cast<double>(kTileRows * size_.K * size_.V), f);
+    parallel_for(count, 0.2 * static_cast<double>(kTileRows * size_.K * size_.V), [&](int64_t i) {
+      f(i);
+      end_of_stream();
+    });
   }
   /// Calls f(first column, columns) for every block of columns.
   template <class F>
   void for_columns(int64_t tiles, F f) const {
     const double each = 0.2 * static_cast<double>(tiles * kTileRows * size_.K * blocks_.width());
-    parallel_for(blocks_.count(), each, [&](int64_t block) { f(blocks_.first(block), blocks_.columns(block)); });
+    parallel_for(blocks_.count(), each, [&](int64_t block) {
+      f(blocks_.first(block), blocks_.columns(block));
+      end_of_stream();
+    });
   }
 
   [[nodiscard]] ValueHead<T> value_head(int64_t n, int64_t head, int64_t member, const HeadMemory<T>& m) const {
@@ -273,17 +280,18 @@ class ChunkBackward {
       return;
     }
     const int64_t blocks = blocks_.count();
+    if (!states_.kept()) {
+      const T* errors = errors_of(v, (batch - 1) * batch_);
+      const T* states = v.checkpoints + (batch - 1) * size_.state();
+      ahead.add(piece_of(errors, batch_ * kTileRows * size_.Vp, i * blocks + block, count * blocks));
+      ahead.add(piece_of(states, size_.state(), i * blocks + block, count * blocks));
+    }
     for (int64_t tile = i; tile < batch_; tile += count) {  // the batch before is a whole one
       const Place place = place_of(sequence, number - batch_ + tile - i);
       const RowShare share(block, blocks);
       const int64_t row = (place.row * p_.T + place.first + share.first) * p_.HV + v.head;
       prologue_.ask(place, share.first, share.count, v.head, states_.kept(), ahead);
       ahead.add(d_o_.place(row, p_.HV, share.count));
-    }
-    if (!states_.kept()) {
-      const T* errors = errors_of(v, (batch - 1) * batch_);
-      ahead.add(piece_of(errors, batch_ * kTileRows * size_.Vp, i * blocks + block, count * blocks));
-      ahead.add(piece_of(v.checkpoints + (batch - 1) * size_.state(), size_.state(), i * blocks + block, count * blocks));
     }
   }
   /// The `part`-th of `parts` equal pieces of an array.

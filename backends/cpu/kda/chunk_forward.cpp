@@ -33,8 +33,7 @@ class ChunkForward {
     const double per_token = 0.1 * static_cast<double>(size_.K * size_.V);
     const int64_t workers = side_by_side_ ? worker_count(tasks_, per_token) : 1;
     const int64_t longest = longest_in_tiles(p_);
-    tiles_per_batch_ =
-        std::min(side_by_side_ ? kTilesPerBatch : kTilesPerSharedBatch, std::max<int64_t>(longest, 1));
+    tiles_per_batch_ = std::min(side_by_side_ ? kTilesPerBatch : kTilesPerSharedBatch, std::max<int64_t>(longest, 1));
     const int64_t per_tile = ChunkTile<T>::elements(size_);
     const WorkerMemory<T> memory(workers, size_.state() + tiles_per_batch_ * per_tile);
     run_tasks(tasks_, workers, [&](int64_t task, int64_t worker) {
@@ -68,6 +67,7 @@ class ChunkForward {
           prologue_.ask(place_of(sequence, first + i + in_batch), share.first, share.count, head, true, ahead);
           step(place_of(sequence, first + i), head, tile_in(tiles, i), S + column, column, columns, ahead);
         }
+        end_of_stream();
       });
     }
     keeper_.keep_final(n, head, S, 0, size_.Vp);
@@ -98,8 +98,7 @@ class ChunkForward {
     for (int64_t i = 0; i < place.count; ++i) {
       o_.write(row_of(place, i, head), column, present, o + i * kLd);
     }
-    update_state(size_.K, columns, kTileRows, tile.whole, tile.kg, size_.Kp, writes, kLd, S, S, size_.Vp,
-                 ahead);
+    update_state(size_.K, columns, kTileRows, tile.whole, tile.kg, size_.Kp, writes, kLd, S, S, size_.Vp, ahead);
   }
 
   const KernelProblem& p_;

@@ -58,7 +58,8 @@ template <class T>
 void update_state(int64_t K, int64_t columns, int64_t steps, const T* factor, const T* left, int64_t ld_left,
                   const T* right, int64_t ld_right, const T* before, T* after, int64_t ld, Ahead& ahead) {
   constexpr int64_t kSize = Vec<T>::kSize;
-  ahead.spread_over(K / detail::kUpdateRows<T> * ceil_div(columns, 2 * kSize));
+  ahead.spread_over(K / detail::kUpdateRows<T> * (columns / (2 * kSize)) +
+                    K / (2 * detail::kUpdateRows<T>)*(columns / kSize % 2));
   int64_t j = 0;
   for (; j + 2 * kSize <= columns; j += 2 * kSize) {
     detail::update_state_columns<T, 2>(K, j, steps, factor, left, ld_left, right, ld_right, before, after, ld, ahead);

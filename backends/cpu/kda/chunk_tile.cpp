@@ -3,9 +3,8 @@
 namespace deltatape::cpu::kda {
 
 template <class T>
-void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place,
-               int64_t value_head, const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile,
-               T* scratch, TileParts parts) {
+void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
+               const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch, TileParts parts) {
   using V = Vec<T>;
   const int64_t head = value_head / (problem.HV / problem.H);
   const bool with_queries = parts == TileParts::all;
@@ -16,7 +15,8 @@ void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const 
   prologue.log_decays(place, value_head, rows.g);
   prologue.betas(place, value_head, tile.beta);
 
-  decay_products(problem.safe_gate && may_be_centred(rows.g, size.Kp), DecayInputs<T>{with_queries ? rows.q : nullptr, rows.k, rows.g, size.Kp},
+  decay_products(problem.safe_gate && may_be_centred(rows.g, size.Kp),
+                 DecayInputs<T>{with_queries ? rows.q : nullptr, rows.k, rows.g, size.Kp},
                  DecayProducts<T>{rows.from_start, rows.to_end, tile.N, tile.Aqk}, scratch);
   const int64_t elements = kTileRows * size.Kp;
   for_registers<T>(elements, [&](int64_t i) {

@@ -63,8 +63,8 @@ enum class TileParts : uint8_t { all, keys };
 
 /// Fills a tile, without v.
 template <class T>
-void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place,
-               int64_t value_head, const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch,
+void make_tile(const Prologue<T>& prologue, const KernelProblem& problem, const Place& place, int64_t value_head,
+               const Sizes<T>& size, const TileRows<T>& rows, const ChunkTile<T>& tile, T* scratch,
                TileParts parts = TileParts::all);
 
 }  // namespace deltatape::cpu::kda

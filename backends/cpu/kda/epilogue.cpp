@@ -62,10 +62,11 @@ Epilogue<T>::Epilogue(const KernelProblem& problem, const KernelInputs& inputs, 
       dg_(gradients.dg, problem.K),
       dbeta_(gradients.dbeta, 1) {}
 
-/// With r = (x.x + eps)^-1/2 the operand was y = factor r x, so dx = factor r (dy - y (y . dy) / factor^2), for every eps.
+/// With r = (x.x + eps)^-1/2 the operand was y = factor r x, so dx = factor r (dy - y (y . dy) / factor^2), for every
+/// eps.
 template <class T>
-void Epilogue<T>::norm_rows(const RowWriter<T>& writer, const Place& place, int64_t head,
-                            double factor, const T* y, const T* norm, const T* dy) const {
+void Epilogue<T>::norm_rows(const RowWriter<T>& writer, const Place& place, int64_t head, double factor, const T* y,
+                            const T* norm, const T* dy) const {
   using V = Vec<T>;
   if (!writer.present()) {
     return;
@@ -82,27 +83,25 @@ void Epilogue<T>::norm_rows(const RowWriter<T>& writer, const Place& place, int6
     const V scale(factor * static_cast<double>(norm[i]));
     const V part(along);
     for_registers<T>(size_.Kp, [&](int64_t c) {
-      (scale * fnma(part, V::load(y_row + c), V::load(dy_row + c))).store(dx.data() + c);
+      const V d = V::load(dy_row + c);  // without the norm y is not looked at: a NaN there stays there
+      (scale * (problem_.l2norm ? fnma(part, V::load(y_row + c), d) : d)).store(dx.data() + c);
     });
     writer.write_row((place.row * problem_.T + place.first + i) * problem_.H + head, dx.data());
   }
 }
 
 template <class T>
-void Epilogue<T>::queries(const Place& place, int64_t head, const T* q, const T* norm,
-                          const T* dq) const {
+void Epilogue<T>::queries(const Place& place, int64_t head, const T* q, const T* norm, const T* dq) const {
   norm_rows(dq_, place, head, problem_.scale, q, norm, dq);
 }
 
 template <class T>
-void Epilogue<T>::keys(const Place& place, int64_t head, const T* k, const T* norm,
-                       const T* dk) const {
+void Epilogue<T>::keys(const Place& place, int64_t head, const T* k, const T* norm, const T* dk) const {
   norm_rows(dk_, place, head, 1.0, k, norm, dk);
 }
 
 template <class T>
-void Epilogue<T>::log_decays(const Place& place, int64_t value_head, const T* dg,
-                             GateSums& sums) const {
+void Epilogue<T>::log_decays(const Place& place, int64_t value_head, const T* dg, GateSums& sums) const {
   using V = Vec<T>;
   const auto row_of = [&](int64_t i) { return (place.row * problem_.T + place.first + i) * problem_.HV + value_head; };
   if (problem_.gate == Gate::none) {

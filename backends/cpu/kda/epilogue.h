@@ -73,8 +73,8 @@ class Epilogue {
   void values(const Place& place, int64_t value_head, int64_t first, int64_t columns, const T* dv, int64_t ld) const;
 
  private:
-  void norm_rows(const RowWriter<T>& writer, const Place& place, int64_t head, double factor,
-                 const T* y, const T* norm, const T* dy) const;
+  void norm_rows(const RowWriter<T>& writer, const Place& place, int64_t head, double factor, const T* y, const T* norm,
+                 const T* dy) const;
 
   const KernelProblem& problem_;
   const KernelInputs& inputs_;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "backends/cpu/vec.h"
 
@@ -37,16 +38,14 @@ template <class Part>
 }
 /// The sums of 16 registers, in order.
 [[gnu::always_inline]] inline void sums_of_sixteen(const Vec<float>* x, float* out) {
-  const auto four = [x](int i) {
-    return sums_of_quarters(x[i].batch, x[i + 1].batch, x[i + 2].batch, x[i + 3].batch);
-  };
+  const auto four = [x](int i) { return sums_of_quarters(x[i].batch, x[i + 1].batch, x[i + 2].batch, x[i + 3].batch); };
   _mm512_storeu_ps(out, add_neighbours(add_neighbours(four(0), four(4)), add_neighbours(four(8), four(12))));
 }
 #endif
 
 }  // namespace detail
 
-/// out[i] = the sum of the lanes of x[i].
+/// out[i] = the sum of the lanes of x[i]. The order of the sum depends on Count.
 template <class T, size_t Count>
 [[gnu::always_inline]] inline void lane_sums(const std::array<Vec<T>, Count>& x, T* out) {
 #ifdef __AVX512F__

@@ -22,8 +22,8 @@ Prologue<T>::Prologue(const KernelProblem& problem, const KernelInputs& inputs)
       beta_(inputs.beta, 1) {}
 
 template <class T>
-void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor,
-                       T* out, T* norm) const {
+void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor, T* out,
+                       T* norm) const {
   read_tile(reader, place, problem_.T, problem_.H, head, out, size_.Kp, [&](T* row, int64_t i) {
     double scale = 1.0;
     if (problem_.l2norm) {
@@ -94,6 +94,9 @@ template <class T>
 void Prologue<T>::ask(const Place& place, int64_t first, int64_t count, int64_t value_head, bool values,
                       Ahead& ahead) const {
   const int64_t rows = std::min(count, place.count - first);
+  if (rows <= 0) {
+    return;
+  }
   const int64_t token = place.row * problem_.T + place.first + first;
   const int64_t row = token * problem_.H + value_head / (problem_.HV / problem_.H);
   const int64_t value_row = token * problem_.HV + value_head;

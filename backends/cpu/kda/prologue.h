@@ -31,8 +31,7 @@ class Prologue {
   void ask(const Place& place, int64_t first, int64_t count, int64_t value_head, bool values, Ahead& ahead) const;
 
  private:
-  void rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor, T* out,
-            T* norm) const;
+  void rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor, T* out, T* norm) const;
 
   const KernelProblem& problem_;
   const KernelInputs& inputs_;
@@ -63,8 +62,8 @@ void read_columns(const RowReader<T>& reader, const Place& place, int64_t steps,
 /// rows [16, padded]: the rows of a tile of a tensor [B,T,heads,width], zeros beyond the tile and the width. Calls
 /// finish(row, i) on every row of the tile as it comes in.
 template <class T, class F>
-void read_tile(const RowReader<T>& reader, const Place& place, int64_t steps, int64_t heads,
-               int64_t head, T* rows, int64_t padded, F finish) {
+void read_tile(const RowReader<T>& reader, const Place& place, int64_t steps, int64_t heads, int64_t head, T* rows,
+               int64_t padded, F finish) {
   for (int64_t i = 0; i < kTileRows; ++i) {
     T* row = rows + i * padded;
     if (i < place.count) {

@@ -243,7 +243,7 @@ class RecurrentBackward {
                    const HeadMemory<T>& m) const {
     for (int64_t i = 0; i < tiles_in(sequence, window); ++i) {
       prologue_.value_columns(place_of(sequence, window * kTilesPerWindow + i), head, column, columns,
-                       m.errors + i * kTileRows * kBlockColumns<T>, kBlockColumns<T>);
+                              m.errors + i * kTileRows * kBlockColumns<T>, kBlockColumns<T>);
     }
   }
 
@@ -303,7 +303,7 @@ class RecurrentBackward {
     std::fill_n(m.d_o, kCheckpointSteps * kLd, T(0));
     for (int64_t i = 0; d_o_.present() && i < tiles_in(sequence, window); ++i) {
       read_columns(d_o_, place_of(sequence, window * kTilesPerWindow + i), p_.T, p_.HV, head, size_.V, column, columns,
-                m.d_o + i * kTileRows * kLd, kLd);
+                   m.d_o + i * kTileRows * kLd, kLd);
     }
   }
 

@@ -6,7 +6,7 @@
 namespace deltatape::cpu::kda {
 
 /// out[i * ldo + j] = sum over c < length of x[i * ldx + c] y[j * ldy + c] for i < m, j < n; `length` is a multiple of
-/// a register. An entry depends on its two rows only.
+/// a register. An entry depends on its two rows only (its rounding also on where it stands).
 template <class T>
 void row_dots(int64_t m, int64_t n, int64_t length, const T* x, int64_t ldx, const T* y, int64_t ldy, T* out,
               int64_t ldo);

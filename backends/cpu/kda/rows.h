@@ -50,7 +50,8 @@ class RowReader {
   ConvertRow convert_ = nullptr;
 };
 
-/// Writes rows; of a tensor that is not there it writes nothing.
+/// Writes rows; of a tensor that is not there it writes nothing. Large results are streamed: whoever writes calls
+/// end_of_stream before other threads may read (run_tasks and the loops over parts of a task do).
 template <class T>
 class RowWriter {
  public:
@@ -65,7 +66,7 @@ class RowWriter {
   }
   [[nodiscard]] bool present() const { return data_ != nullptr; }
   void write(int64_t row, int64_t first, int64_t count, const T* in) const {
-    if (stream_ && count * element_ >= 64) {
+    if (stream_ && count >= 64 / static_cast<int64_t>(sizeof(T))) {
       stream_store(data_ + (row * width_ + first) * element_, in, count * element_);
     } else if (data_ != nullptr) {
       convert_(reinterpret_cast<const char*>(in), sizeof(T), data_ + (row * width_ + first) * element_, element_,

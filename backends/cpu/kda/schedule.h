@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/cpu/kda/tile.h"
+#include "backends/cpu/stream_store.h"
 #include "backends/cpu/thread_split.h"
 
 namespace deltatape::cpu::kda {
@@ -60,9 +61,13 @@ class ColumnBlocks {
   /// Half as wide where that spreads them more evenly over the threads.
   ColumnBlocks(const Sizes<T>& size, bool shared) : columns_(size.Vp), width_(kBlockColumns<T>) {
     const int64_t threads = omp_get_max_threads();
-    const auto columns_of_a_thread = [&](int64_t width) { return ceil_div(ceil_div(columns_, width), threads) * width; };
+    const auto columns_of_a_thread = [&](int64_t width) {
+      return ceil_div(ceil_div(columns_, width), threads) * width;
+    };
     const int64_t half = width_ / 2;
-    if (shared && half >= Vec<T>::kSize && columns_of_a_thread(half) < columns_of_a_thread(width_)) {
+    const int64_t rest = columns_ % half;
+    const bool wide_enough = rest == 0 || rest > 3;  // products of fewer columns sum in another order
+    if (shared && half >= Vec<T>::kSize && wide_enough && columns_of_a_thread(half) < columns_of_a_thread(width_)) {
       width_ = half;
     }
   }
@@ -83,7 +88,7 @@ inline int64_t worker_count(const Tasks& tasks, double nanoseconds_per_token) {
 }
 
 /// Calls f(task, worker) for every task, `workers` of them at a time: a worker takes the next task when it is done with
-/// one. What a task computes must not depend on its worker.
+/// one. What a task computes must not depend on its worker. Streamed stores (RowWriter) are visible to all afterwards.
 template <class F>
 void run_tasks(const Tasks& tasks, int64_t workers, const F& f) {
   const int64_t count = tasks.count();
@@ -91,6 +96,7 @@ void run_tasks(const Tasks& tasks, int64_t workers, const F& f) {
     for (int64_t task = 0; task < count; ++task) {
       f(task, int64_t{0});
     }
+    end_of_stream();
     return;
   }
   std::atomic<int64_t> next{0};
@@ -99,6 +105,7 @@ void run_tasks(const Tasks& tasks, int64_t workers, const F& f) {
     for (int64_t task = next++; task < count; task = next++) {
       f(task, worker);
     }
+    end_of_stream();
   }
 }
 

@@ -116,7 +116,8 @@ template <int64_t Count, class F>
 [[gnu::always_inline]] inline void unrolled(F f) {
   [&]<int64_t... Index>(std::integer_sequence<int64_t, Index...>) {
     (f(std::integral_constant<int64_t, Index>()), ...);
-  }(std::make_integer_sequence<int64_t, Count>());
+  }
+  (std::make_integer_sequence<int64_t, Count>());
 }
 
 /// All lanes equal to *x.

@@ -19,15 +19,14 @@ struct RowRegisters {
   }
 };
 
-/// e_i = v_i - r_i - sum_{j<i} N_ij d_j and d_i = beta_i e_i: what each token finds wrong and what it writes, where r is
-/// what its key reads of the state. N [16, 16] strictly lower; v, r, e, d [16, columns]; e may be r or v.
+/// e_i = v_i - r_i - sum_{j<i} N_ij d_j and d_i = beta_i e_i: what each token finds wrong and what it writes, where r
+/// is what its key reads of the state. N [16, 16] strictly lower; v, r, e, d [16, columns]; e may be r or v.
 template <class T>
 void solve_writes(const T* N, const T* beta, int64_t columns, const T* v, int64_t ldv, const T* r, int64_t ldr, T* e,
                   int64_t lde, T* d, int64_t ldd) {
   for_registers<T>(columns, [&](int64_t c) {
     RowRegisters<T> error;
-    unrolled<kTileRows>(
-        [&](auto i) { error.row[i] = Vec<T>::load(v + i * ldv + c) - Vec<T>::load(r + i * ldr + c); });
+    unrolled<kTileRows>([&](auto i) { error.row[i] = Vec<T>::load(v + i * ldv + c) - Vec<T>::load(r + i * ldr + c); });
     unrolled<kTileRows>([&](auto j) {
       const Vec<T> write = broadcast(beta + j) * error.row[j];
       error.row[j].store(e + j * lde + c);

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "autograd/backward.h"
 #include "core/storage.h"
 #include "ops/creation.h"
@@ -49,6 +51,51 @@ TEST_CASE("kda: without tokens every implementation gives zero gradients, and th
     only_q.inputs.q.set_requires_grad();
     const kda::Output state = implementation.function(only_q.inputs, only_q.options);
     CHECK(grad(state.final_state, only_q.inputs.q, only_q.d_ht).shape() == only_q.inputs.q.shape());
+  }
+}
+
+TEST_CASE("kda: sizes whose rows fill no register, with and without kept states, as composed") {
+  // Working memory is cut into pieces that begin on cache lines: these sizes are not whole lines, whatever the
+  // register.
+  const std::vector<test::KDAShape> shapes{{1, 5, 1, 1, 1, 1, {}},  {1, 65, 1, 1, 3, 2, {}},  {1, 33, 1, 3, 5, 7, {}},
+                                           {1, 5, 1, 1, 3, 20, {}}, {1, 70, 1, 1, 1, 20, {}}, {1, 130, 1, 1, 7, 33, {}},
+                                           {2, 18, 1, 2, 33, 1, {}}};
+  for (const test::KDAShape& shape : shapes) {
+    for (const bool save_intermediates : {false, true}) {
+      CAPTURE(shape.K);
+      CAPTURE(shape.V);
+      CAPTURE(shape.T);
+      CAPTURE(save_intermediates);
+      KDACase c = make_case(shape, {}, 3);
+      const test::NamedResults expected = test::run_case(kda::recurrent, c);
+      c.options.save_intermediates = save_intermediates;
+      for (const DType dtype : {DType::f64, DType::f32}) {
+        const test::NamedResults actual = test::run_case(kda::fused_chunk, test::in_dtype(c, dtype));
+        REQUIRE(actual.size() == expected.size());
+        for (const auto& result : expected) {
+          CAPTURE(result.first);
+          const Tensor found = to(test::find(actual, result.first), DType::f64);
+          CHECK(test::relative_error(found, result.second) <= (dtype == DType::f64 ? 1e-12 : 2e-5));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("kda: a NaN in q or k stands in the gradients where the composed forms have it") {
+  for (const bool l2norm : {false, true}) {
+    kda::Options options;
+    options.use_qk_l2norm = l2norm;
+    KDACase c = make_case({1, 40, 1, 1, 8, 4, {}}, options, 4, test::Decay::mild, test::Keys::random, false);
+    c.inputs.q.mutable_data<double>()[20 * 8 + 3] = std::numeric_limits<double>::quiet_NaN();
+    const auto places = [&](kda::Output (*function)(const kda::Inputs&, const kda::Options&)) {
+      return isnan(test::find(test::run_case(function, c), "dq"));
+    };
+    const Tensor composed = places(kda::recurrent);
+    CAPTURE(l2norm);
+    CHECK(any(composed) == l2norm);
+    CHECK(test::same_bits(places(kda::fused_chunk), composed));
+    CHECK(test::same_bits(places(kda::fused_recurrent), composed));
   }
 }
 

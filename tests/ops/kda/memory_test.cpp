@@ -106,14 +106,14 @@ int64_t added_by(size_t implementation, int64_t T, bool save_intermediates) {
 }
 
 /// Inputs, output, upstream gradient and gradients; a state every 64 tokens for the heads that are kept or in flight;
-/// rows of the heads in flight; and 40 MiB for what does not grow: tiles, states, the library itself, and the last page
-/// of 2 MiB of each of the ten large tensors, of which only a part is used (measured: 21.6 MiB at either length, nothing
-/// where the system is told to use no such pages).
+/// rows of the heads in flight; for each of the ten large tensors the rest of a huge page that it uses in part; and 16
+/// MiB for what does not grow: tiles, states, the library itself.
 int64_t bound_in_mib(int64_t T, bool save_intermediates) {
   const int64_t tensors = (4 + 1 + 1 + 4) * T * kHeads * kSize + 2 * T * kHeads;
   const int64_t states = T / 64 * kSize * kSize * (kThreads + (save_intermediates ? kHeads : 0));
   const int64_t working = 2 * T * kSize * kThreads;
-  return 4 * (tensors + states + working) / kMiB + 40;
+  constexpr int64_t kHugePageInMib = 2;
+  return 4 * (tensors + states + working) / kMiB + 10 * kHugePageInMib + 16;
 }
 
 TEST_CASE("kda: memory of the fused forms at B 1, T 8192, H 4, K = V = 128 is linear in T [slow]") {
