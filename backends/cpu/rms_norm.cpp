@@ -125,6 +125,7 @@ class Backward {
           lines.run(row, sums);
         }
       }
+      end_of_stream();
     });
     if (dweight_.defined()) {
       store_sums(partial, pieces);
@@ -140,8 +141,8 @@ class Backward {
           x_(call.x_.dtype(), size(call.x_), call.length_),
           dy_(call.dy_.dtype(), size(call.dy_), call.length_),
           gate_(dtype_or(call.gate_), size_or(call.gate_), call.length_),
-          dx_(dtype_or(call.dx_), size_or(call.dx_), call.length_),
-          dgate_(dtype_or(call.dgate_), size_or(call.dgate_), call.length_),
+          dx_(dtype_or(call.dx_), size_or(call.dx_), call.length_, streamed(call.dx_)),
+          dgate_(dtype_or(call.dgate_), size_or(call.dgate_), call.length_, streamed(call.dgate_)),
           activations_(static_cast<size_t>(call.gate_.defined() ? call.length_ : 0)),
           unwanted_(static_cast<size_t>(call.length_)) {}
 
@@ -212,6 +213,7 @@ class Backward {
     }
 
     static int64_t size(const Tensor& x) { return static_cast<int64_t>(size_of(x.dtype())); }
+    static bool streamed(const Tensor& x) { return x.defined() && x.numel() * size(x) >= kStreamBytes; }
     static DType dtype_or(const Tensor& x) { return x.defined() ? x.dtype() : dtype_of<T>; }
     static int64_t size_or(const Tensor& x) { return static_cast<int64_t>(size_of(dtype_or(x))); }
     [[nodiscard]] const char* line(const Tensor& x, int64_t row) const {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "backends/cpu/lines.h"
 #include "backends/cpu/map_rows.h"
 #include "backends/cpu/row_loop.h"
+#include "backends/cpu/stream_store.h"
 
 namespace deltatape::cpu {
 namespace {
@@ -25,30 +27,77 @@ int64_t columns_per_piece(int64_t lines) {
   return std::clamp<int64_t>((lines + omp_get_max_threads() - 1) / omp_get_max_threads(), 256, kColumns);
 }
 
-/// out[c] = sums[c] += x[c], in f64. The row `ahead`, which comes next, is fetched meanwhile: it need not lie where the
-/// processor expects it.
+/// out[c] = sums[c] += x[c], in f64.
 template <class T>
-void add_and_store(const T* __restrict x, const T* ahead, double* __restrict sums, T* __restrict out, int64_t count) {
+void add_row(const T* __restrict x, double* __restrict sums, T* __restrict out, int64_t count) {
+  for (int64_t c = 0; c < count; ++c) {
+    sums[c] += static_cast<double>(x[c]);
+    out[c] = static_cast<T>(sums[c]);
+  }
+}
+
+/// The same for four rows, `step` elements apart, a cache line of each at a time: the sums are loaded and stored once.
+/// The rows `ahead` are fetched meanwhile: they need not lie where the processor expects them.
+template <class T>
+void add_four_rows(const T* x, int64_t x_step, const T* ahead, double* sums, T* out, int64_t out_step, int64_t count,
+                   bool stream) {
   constexpr auto kLine = static_cast<int64_t>(64 / sizeof(T));
-  for (int64_t first = 0; first < count; first += kLine) {
-    __builtin_prefetch(ahead + first);
-    const int64_t last = std::min(count, first + kLine);
-    for (int64_t c = first; c < last; ++c) {
-      sums[c] += static_cast<double>(x[c]);
-      out[c] = static_cast<T>(sums[c]);
+  const T* rows[4] = {x, x + x_step, x + 2 * x_step, x + 3 * x_step};
+  int64_t first = 0;
+  for (; first + kLine <= count; first += kLine) {
+    alignas(64) T results[4][static_cast<size_t>(kLine)];
+    for (int64_t row = 0; row < 4; ++row) {
+      __builtin_prefetch(ahead + row * x_step + first);
     }
+    for (int64_t c = 0; c < kLine; ++c) {
+      const double a = sums[first + c] + static_cast<double>(rows[0][first + c]);
+      const double b = a + static_cast<double>(rows[1][first + c]);
+      const double d = b + static_cast<double>(rows[2][first + c]);
+      const double e = d + static_cast<double>(rows[3][first + c]);
+      results[0][c] = static_cast<T>(a);
+      results[1][c] = static_cast<T>(b);
+      results[2][c] = static_cast<T>(d);
+      results[3][c] = static_cast<T>(e);
+      sums[first + c] = e;
+    }
+    for (int64_t row = 0; row < 4; ++row) {
+      if (stream) {
+        stream_store(out + row * out_step + first, results[row], 64);
+      } else {
+        std::memcpy(out + row * out_step + first, results[row], 64);
+      }
+    }
+  }
+  for (int64_t row = 0; row < 4; ++row) {
+    add_row(rows[row] + first, sums + first, out + row * out_step + first, count - first);
+  }
+}
+
+/// Cumulative sums down `length` dense rows of `count` elements; `sums` starts as zeros.
+template <class T>
+void cumsum_rows(const T* x, int64_t x_step, double* sums, T* out, int64_t out_step, int64_t count, int64_t length,
+                 bool stream) {
+  int64_t i = 0;
+  for (; i + 4 <= length; i += 4) {
+    const T* rows = x + i * x_step;
+    add_four_rows(rows, x_step, i + 8 <= length ? rows + 4 * x_step : rows, sums, out + i * out_step, out_step, count,
+                  stream);
+  }
+  for (; i < length; ++i) {
+    add_row(x + i * x_step, sums, out + i * out_step, count);
+  }
+  if (stream) {
+    end_of_stream();
   }
 }
 
 /// The same lines as cumsum_lines, f32 side by side in memory at both ends: nothing to convert.
-void cumsum_f32_lines(const char* from, int64_t from_step, char* to, int64_t to_step, int64_t count, int64_t length) {
+void cumsum_f32_lines(const char* from, int64_t from_step, char* to, int64_t to_step, int64_t count, int64_t length,
+                      bool stream) {
+  constexpr auto kSize = static_cast<int64_t>(sizeof(float));
   std::array<double, static_cast<size_t>(kColumns)> sums{};
-  for (int64_t i = 0; i < length; ++i) {
-    const int64_t next = std::min(i + 1, length - 1);
-    add_and_store(reinterpret_cast<const float*>(from + i * from_step),
-                  reinterpret_cast<const float*>(from + next * from_step), sums.data(),
-                  reinterpret_cast<float*>(to + i * to_step), count);
-  }
+  cumsum_rows(reinterpret_cast<const float*>(from), from_step / kSize, sums.data(), reinterpret_cast<float*>(to),
+              to_step / kSize, count, length, stream);
 }
 
 /// `count` lines of `length` elements. Sums are kept in f64 (or i64).
@@ -174,6 +223,7 @@ void CpuBackend::cumsum(const Tensor& x, int dim, bool reverse, const Tensor& ou
   const int64_t start = reverse ? length - 1 : 0;
   const bool f32 = x.dtype() == DType::f32 && out.dtype() == DType::f32;
   const bool dense_f32 = f32 && lines[0] == sizeof(float) && lines[1] == sizeof(float);
+  const bool stream = dense_f32 && out.numel() * static_cast<int64_t>(sizeof(float)) >= kStreamBytes;
   const auto walk = [&](auto tag) {
     using T = decltype(tag);
     const ConvertRow load = convert_row(x.dtype(), dtype_of<T>);
@@ -186,7 +236,7 @@ void CpuBackend::cumsum(const Tensor& x, int dim, bool reverse, const Tensor& ou
             for (int64_t c = 0; c < count; c += kColumns) {
               if (dense_f32) {
                 cumsum_f32_lines(from + c * lines[1], sign * from_step, to + c * lines[0], sign * to_step,
-                                 std::min(kColumns, count - c), length);
+                                 std::min(kColumns, count - c), length, stream);
                 continue;
               }
               cumsum_lines<T>(from + c * lines[1], lines[1], sign * from_step, load, to + c * lines[0], lines[0],
@@ -226,14 +276,11 @@ void CpuBackend::chunk_cumsum(const Tensor& x, const Tensor& starts, bool revers
           const int64_t first = bounds[item % chunks];
           const int64_t last = bounds[item % chunks + 1];
           std::fill(sums.begin(), sums.end(), 0.0);
-          const auto row = [&](int64_t i) {
-            const int64_t token = reverse ? last - 1 - i : first + i;
-            return (item / chunks * time + token) * width;
-          };
-          for (int64_t i = 0; i < last - first; ++i) {
-            add_and_store(from + row(i), from + row(std::min(i + 1, last - first - 1)), sums.data(), to + row(i),
-                          width);
-          }
+          // From the end: the same walk, started at the last token with negative steps.
+          const int64_t start = (item / chunks * time + (reverse ? last - 1 : first)) * width;
+          const int64_t step = reverse ? -width : width;
+          cumsum_rows(from + start, step, sums.data(), to + start, step, width, last - first,
+                      /*stream=*/false);  // whole rows one after the other: ordinary stores keep up
         }
       });
     }

@@ -26,6 +26,25 @@ void check_gradients(const std::function<Tensor(const std::vector<Tensor>&)>& f,
 
 }  // namespace
 
+TEST_CASE("rms_norm: the gradient of a large tensor is that of its rows by themselves") {
+  const auto gradient = [](const Tensor& x, const Tensor& dy) {
+    Tensor leaf = x.detach();
+    leaf.set_requires_grad();
+    return grad(rms_norm(leaf, Tensor()), leaf, dy);
+  };
+  for (const int64_t width : {1024, 1030}) {  // rows of whole cache lines, and not
+    CAPTURE(width);
+    const Tensor x = to(random_tensor({4099, width}, 4), DType::f32);
+    const Tensor dy = square(x);
+    const Tensor dx = gradient(x, dy);
+    for (const int64_t first : {0, 2040, 4079}) {
+      CHECK(contiguous(slice(dx, 0, {first, first + 20})).to_vector<float>() ==
+            gradient(contiguous(slice(x, 0, {first, first + 20})), contiguous(slice(dy, 0, {first, first + 20})))
+                .to_vector<float>());
+    }
+  }
+}
+
 TEST_CASE("rms_norm, l2_normalize, layer_norm: as their formulas") {
   const Tensor x = random_tensor({2, 3, 5}, 1);
   const Tensor w = random_tensor({5}, 2);

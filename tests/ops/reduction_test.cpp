@@ -109,6 +109,23 @@ TEST_CASE("logsumexp: large and infinite entries") {
   CHECK(logsumexp(zeros({2, 0}), 1).to_vector<double>() == std::vector<double>{-kInfinity, -kInfinity});
 }
 
+TEST_CASE("cumsum of a large tensor gives what its columns give by themselves") {
+  constexpr int64_t kRows = 4099;
+  for (const int64_t columns : {1024, 1030}) {  // rows of whole cache lines, and not
+    const Tensor x = to(random_tensor({kRows, columns}, 3), DType::f32);
+    for (const bool reverse : {false, true}) {
+      CAPTURE(columns);
+      CAPTURE(reverse);
+      const Tensor sums = cumsum(x, 0, reverse);
+      for (const int64_t first : {int64_t{0}, int64_t{500}, columns - 24}) {
+        const Tensor part = contiguous(slice(x, 1, {first, first + 24}));
+        CHECK(contiguous(slice(sums, 1, {first, first + 24})).to_vector<float>() ==
+              cumsum(part, 0, reverse).to_vector<float>());
+      }
+    }
+  }
+}
+
 TEST_CASE("cumsum: both directions are each other's gradient") {
   const Tensor x = from_vector<double>({1, 2, 3, 4}, {2, 2});
   CHECK(cumsum(x, 0).to_vector<double>() == std::vector<double>{1, 2, 4, 6});
