@@ -11,6 +11,7 @@
 #include "ops/creation.h"
 #include "ops/views.h"
 #include "tests/support/errors.h"
+#include "tests/support/random_tensors.h"
 
 namespace deltatape {
 namespace {
@@ -159,6 +160,22 @@ TEST_CASE("Schedule: warm-up, cosine, and stable then linear") {
   const nn::Schedule flat = nn::Schedule::constant(0.002);
   CHECK(flat.at(0) == 0.002);
   CHECK(flat.at(1000000) == 0.002);
+TEST_CASE("grad_norm: a gradient of several pieces") {
+  const Tensor values = test::random_tensor({2 * 65536 + 1029}, 1);
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    CAPTURE(to_string(dtype));
+    const Tensor g = to(values, dtype);
+    double squares = 0.0;
+    for (const double value : to(g, DType::f64).to_vector<double>()) {
+      squares += value * value;
+    }
+    Tensor parameter = zeros(g.shape(), g.options());
+    parameter.set_requires_grad();
+    parameter.set_grad(g);
+    CHECK(std::fabs(nn::grad_norm(std::span(&parameter, 1)) - std::sqrt(squares)) <= 1e-12 * std::sqrt(squares));
+  }
+}
+
   const nn::Schedule cosine = nn::Schedule::cosine(0.003, 2, 8, 0.1);
   CHECK(near(cosine.at(0), 0.0015));
   CHECK(near(cosine.at(1), 0.003));
