@@ -121,6 +121,26 @@ TEST_CASE("cross_entropy: gradients, also of a row that does not count, and of a
   CHECK(grad(loss, x).to_vector<double>() == std::vector<double>{0.5, -0.5, 0, 0});
 }
 
+TEST_CASE("cross_entropy: an upstream gradient that is not finite stays out of a row that does not count") {
+  Tensor x = from_vector<double>({1, 2, 3, 4}, {2, 2});
+  x.set_requires_grad();
+  for (const double upstream : {kInfinity, std::nan("")}) {
+    for (const bool recorded : {false, true}) {
+      CAPTURE(upstream);
+      CAPTURE(recorded);
+      const Tensor loss = cross_entropy(x, from_vector<int64_t>({1, -100}));
+      const Tensor dy = full({}, upstream, {DType::f64, Device::cpu()});
+      BackwardOptions options;
+      options.create_graph = recorded;
+      const std::vector<double> dx =
+          grad(std::span(&loss, 1), std::span(&x, 1), std::span(&dy, 1), options)[0].to_vector<double>();
+      CHECK_FALSE(std::isfinite(dx[0]));
+      CHECK(dx[2] == 0.0);
+      CHECK(dx[3] == 0.0);
+    }
+  }
+}
+
 TEST_CASE("cross_entropy: NaN when no target counts, and a gradient of zero") {
   Tensor x = ones({2, 3}, {DType::f64, Device::cpu()});
   x.set_requires_grad();
