@@ -137,6 +137,11 @@ TEST_CASE("Optimizer: options out of range") {
   CHECK_ERROR(nn::SGD({{"x", x}, {"x", x}}), "SGD: the name x occurs twice");
   CHECK_ERROR(nn::SGD({{"x", x}, {"y", x}}), "SGD: parameters x and y are the same tensor, expected it once");
   CHECK_ERROR(nn::SGD({{"x", ones({1})}}), "SGD: parameter x is no leaf that requires a gradient");
+  Tensor overlapping = expand(ones({1, 3}), {2, 3}).detach();
+  overlapping.set_requires_grad();
+  CHECK_ERROR(
+      nn::AdamW({{"w", overlapping}}),
+      "AdamW: parameter w has shape [2, 3] and strides [0, 1], expected elements that do not overlap in memory");
 }
 
 TEST_CASE("clip_grad_norm: the global norm, and gradients scaled only when it is too large") {
@@ -155,11 +160,6 @@ TEST_CASE("clip_grad_norm: the global norm, and gradients scaled only when it is
   CHECK_ERROR(nn::clip_grad_norm(parameters, 0.0), "clip_grad_norm: max_norm is 0, expected a number above 0");
 }
 
-TEST_CASE("Schedule: warm-up, cosine, and stable then linear") {
-  const auto near = [](double x, double expected) { return std::fabs(x - expected) <= 1e-15; };
-  const nn::Schedule flat = nn::Schedule::constant(0.002);
-  CHECK(flat.at(0) == 0.002);
-  CHECK(flat.at(1000000) == 0.002);
 TEST_CASE("grad_norm: a gradient of several pieces") {
   const Tensor values = test::random_tensor({2 * 65536 + 1029}, 1);
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
@@ -176,6 +176,11 @@ TEST_CASE("grad_norm: a gradient of several pieces") {
   }
 }
 
+TEST_CASE("Schedule: warm-up, cosine, and stable then linear") {
+  const auto near = [](double x, double expected) { return std::fabs(x - expected) <= 1e-15; };
+  const nn::Schedule flat = nn::Schedule::constant(0.002);
+  CHECK(flat.at(0) == 0.002);
+  CHECK(flat.at(1000000) == 0.002);
   const nn::Schedule cosine = nn::Schedule::cosine(0.003, 2, 8, 0.1);
   CHECK(near(cosine.at(0), 0.0015));
   CHECK(near(cosine.at(1), 0.003));
