@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -136,6 +137,18 @@ TEST_CASE("cumsum: more lines side by side than are walked at once") {
         REQUIRE(up[i * 2100 + c] == static_cast<double>(static_cast<float>(after)));
       }
     }
+  }
+}
+
+TEST_CASE("argmax, argmin: more lines side by side than are walked at once") {
+  const Tensor x = random_tensor({3, 2100}, 4, DType::f32);
+  const std::vector<double> values = x.to_vector<double>();
+  const auto largest = argmax(x, 0).to_vector<int64_t>();
+  const auto smallest = argmin(x, 0).to_vector<int64_t>();
+  for (size_t c = 0; c < 2100; ++c) {
+    const std::vector<double> column{values[c], values[2100 + c], values[4200 + c]};
+    REQUIRE(largest[c] == std::max_element(column.begin(), column.end()) - column.begin());
+    REQUIRE(smallest[c] == std::min_element(column.begin(), column.end()) - column.begin());
   }
 }
 
