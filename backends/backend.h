@@ -93,7 +93,7 @@ class Backend {
                                        const Tensor& dgate) const = 0;
   /// out = a sigmoid(a) b, elementwise.
   virtual void swiglu(const Tensor& a, const Tensor& b, const Tensor& out) const = 0;
-  /// Its gradients with respect to a and b. All dense.
+  /// Its gradients with respect to a and b; either may be undefined (not wanted). All dense.
   virtual void swiglu_backward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da,
                                const Tensor& db) const = 0;
 
@@ -134,7 +134,7 @@ class Backend {
   /// undefined). g and out are dense.
   virtual void kda_gate(kda::Gate gate, double lower_bound, const Tensor& g, const Tensor& A_log, const Tensor& dt_bias,
                         const Tensor& out) const = 0;
-  /// Its gradients from dy, which is dense as g is; each may be undefined (not wanted).
+  /// Its gradients from dy, dense as g is and of any dtype; each may be undefined (not wanted).
   virtual void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g,
                                  const Tensor& A_log, const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
                                  const Tensor& ddt_bias) const = 0;

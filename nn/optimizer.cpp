@@ -9,6 +9,7 @@
 #include "ops/convert.h"
 #include "ops/creation.h"
 #include "ops/inplace.h"
+#include "ops/overlap.h"
 
 namespace deltatape::nn {
 namespace {
@@ -40,6 +41,9 @@ Optimizer::Optimizer(std::string_view name, NamedTensors parameters, double lear
   for (auto& [parameter_name, parameter] : parameters) {
     check(parameter.defined() && parameter.is_leaf() && parameter.requires_grad(), name,
           "parameter {} is no leaf that requires a gradient", parameter_name);
+    check(elements_are_distinct(parameter), name,
+          "parameter {} has shape {} and strides {}, expected elements that do not overlap in memory", parameter_name,
+          parameter.shape(), parameter.strides());
     check(seen.emplace(parameter_name, parameter).second, name, "the name {} occurs twice", parameter_name);
     for (const Entry& other : entries_) {
       check(!other.parameter.is_same(parameter), name, "parameters {} and {} are the same tensor, expected it once",

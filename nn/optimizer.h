@@ -35,7 +35,7 @@ class Optimizer {
 
  protected:
   /// `slots` names the tensors kept per parameter; they start at zero. Throws Error for a name or a tensor
-  /// that occurs twice.
+  /// that occurs twice, and for a parameter that is no leaf or whose elements overlap in memory.
   Optimizer(std::string_view name, NamedTensors parameters, double learning_rate, std::vector<std::string_view> slots);
 
   struct Entry {

@@ -1,40 +1,14 @@
 #include "ops/inplace.h"
 
-#include <algorithm>
-#include <cstdlib>
-#include <utility>
-#include <vector>
-
 #include "autograd/grad_mode.h"
 #include "backends/backend.h"
 #include "ops/checks.h"
 #include "ops/convert.h"
+#include "ops/overlap.h"
 #include "ops/views.h"
 
 namespace deltatape {
 namespace {
-
-// Whether every index has memory of its own. Exact for stretched views; windows that overlap count as overlapping.
-bool elements_are_distinct(const Tensor& x) {
-  std::vector<std::pair<int64_t, int64_t>> dims;  // stride, size
-  for (int d = 0; d < x.rank(); ++d) {
-    if (x.shape()[d] == 0) {
-      return true;
-    }
-    if (x.shape()[d] > 1) {
-      dims.emplace_back(std::abs(x.strides()[d]), x.shape()[d]);
-    }
-  }
-  std::sort(dims.begin(), dims.end());
-  int64_t reach = 0;  // the farthest element that the dimensions so far lead to
-  for (const auto& [stride, size] : dims) {
-    if (stride <= reach) {
-      return false;
-    }
-    reach += stride * (size - 1);
-  }
-  return true;
-}
 
 void check_target(std::string_view function, const Tensor& x) {
   check_defined(function, "x", x);

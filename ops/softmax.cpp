@@ -137,7 +137,11 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
   return record("cross_entropy", std::move(loss), {flat},
                 [flat = Saved(flat), rows, places, largest, exponentials](const RuleContext& c) {
                   const Tensor& x = flat;
-                  const Tensor weight = mul(rows.weight, c.grad(0));
+                  Tensor weight = mul(rows.weight, c.grad(0));
+                  if (rows.any_ignored()) {
+                    // An infinite upstream gradient must not get into a row that does not count.
+                    weight = masked_fill(weight, eq(rows.weight, 0.0), 0.0);
+                  }
                   if (grad_enabled()) {
                     return Gradients{to(cross_entropy_gradient(to(x, weight.dtype()), rows, weight), x.dtype())};
                   }

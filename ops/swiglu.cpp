@@ -29,7 +29,8 @@ Tensor swiglu(const Tensor& a, const Tensor& b) {
       return Gradients{c.needs_grad(0) ? silu_backward(x, mul(dy, y)) : Tensor(),
                        c.needs_grad(1) ? mul(dy, silu(x)) : Tensor()};
     }
-    Gradients gradients{empty(x.shape(), x.options()), empty(x.shape(), x.options())};
+    Gradients gradients{c.needs_grad(0) ? empty(x.shape(), x.options()) : Tensor(),
+                        c.needs_grad(1) ? empty(x.shape(), x.options()) : Tensor()};
     backend_of(x).swiglu_backward(contiguous(x), contiguous(y), contiguous(dy), gradients[0], gradients[1]);
     return gradients;
   });

@@ -39,6 +39,8 @@ class Gains {
       : reader_(weight.defined() ? weight.dtype() : dtype_of<T>,
                 weight.defined() ? byte_stride(weight, 0) : static_cast<int64_t>(sizeof(T)), length),
         data_(weight.defined() ? reader_.read(static_cast<const char*>(weight.raw())) : nullptr) {}
+  Gains(const Gains&) = delete;  // data_ may point into reader_
+  Gains& operator=(const Gains&) = delete;
   [[nodiscard]] const T* data() const { return data_; }
 
  private:

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kBlock = 512;
 
+// da and db may be null: not wanted.
 template <class T>
 void backward_rows(const T* a, const T* b, const T* dy, T* da, T* db, int64_t count) {
   using V = Vec<T>;
@@ -21,8 +22,12 @@ void backward_rows(const T* a, const T* b, const T* dy, T* da, T* db, int64_t co
     const V s = elementwise::sigmoid(x);
     const V silu = x * s;
     const V upstream = lanes.load(dy + i);
-    lanes.store(upstream * lanes.load(b + i) * (s + silu * (V(1.0) - s)), da + i);
-    lanes.store(upstream * silu, db + i);
+    if (da != nullptr) {
+      lanes.store(upstream * lanes.load(b + i) * (s + silu * (V(1.0) - s)), da + i);
+    }
+    if (db != nullptr) {
+      lanes.store(upstream * silu, db + i);
+    }
   });
 }
 
@@ -39,7 +44,7 @@ void backward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& 
     for (int64_t first = begin * kBlock; first < std::min(count, end * kBlock); first += kBlock) {
       const int64_t length = std::min(kBlock, count - first);
       if (dtype == dtype_of<T>) {
-        const auto row = [&](const Tensor& x) { return reinterpret_cast<T*>(at(x, first)); };
+        const auto row = [&](const Tensor& x) { return x.defined() ? reinterpret_cast<T*>(at(x, first)) : nullptr; };
         backward_rows<T>(row(a), row(b), row(dy), row(da), row(db), length);
         continue;
       }
@@ -48,8 +53,12 @@ void backward(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& 
         load(at(*inputs[i], first), size, reinterpret_cast<char*>(buffers[i]), sizeof(T), length);
       }
       backward_rows<T>(buffers[0], buffers[1], buffers[2], buffers[3], buffers[4], length);
-      store(reinterpret_cast<const char*>(buffers[3]), sizeof(T), at(da, first), size, length);
-      store(reinterpret_cast<const char*>(buffers[4]), sizeof(T), at(db, first), size, length);
+      if (da.defined()) {
+        store(reinterpret_cast<const char*>(buffers[3]), sizeof(T), at(da, first), size, length);
+      }
+      if (db.defined()) {
+        store(reinterpret_cast<const char*>(buffers[4]), sizeof(T), at(db, first), size, length);
+      }
     }
   });
 }

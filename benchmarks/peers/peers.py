@@ -109,6 +109,7 @@ def ggml_sources(scratch):
             with tarfile.open(archive) as file:
                 for member in file.getmembers():
                     _, found, path = member.name.partition("/vendor/llama.cpp/ggml/")
+                    path = path.lstrip("/")  # an absolute path would lead out of `source`
                     if found and member.isfile() and ".." not in path:
                         (source / path).parent.mkdir(parents=True, exist_ok=True)
                         (source / path).write_bytes(file.extractfile(member).read())

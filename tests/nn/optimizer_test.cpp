@@ -11,6 +11,7 @@
 #include "ops/creation.h"
 #include "ops/views.h"
 #include "tests/support/errors.h"
+#include "tests/support/random_tensors.h"
 
 namespace deltatape {
 namespace {
@@ -136,6 +137,11 @@ TEST_CASE("Optimizer: options out of range") {
   CHECK_ERROR(nn::SGD({{"x", x}, {"x", x}}), "SGD: the name x occurs twice");
   CHECK_ERROR(nn::SGD({{"x", x}, {"y", x}}), "SGD: parameters x and y are the same tensor, expected it once");
   CHECK_ERROR(nn::SGD({{"x", ones({1})}}), "SGD: parameter x is no leaf that requires a gradient");
+  Tensor overlapping = expand(ones({1, 3}), {2, 3}).detach();
+  overlapping.set_requires_grad();
+  CHECK_ERROR(
+      nn::AdamW({{"w", overlapping}}),
+      "AdamW: parameter w has shape [2, 3] and strides [0, 1], expected elements that do not overlap in memory");
 }
 
 TEST_CASE("clip_grad_norm: the global norm, and gradients scaled only when it is too large") {
@@ -152,6 +158,22 @@ TEST_CASE("clip_grad_norm: the global norm, and gradients scaled only when it is
   check_values(a.grad(), {3 * 2.0 / (5.0 + 1e-6), 0});
   check_values(b.grad(), {4 * 2.0 / (5.0 + 1e-6)});
   CHECK_ERROR(nn::clip_grad_norm(parameters, 0.0), "clip_grad_norm: max_norm is 0, expected a number above 0");
+}
+
+TEST_CASE("grad_norm: a gradient of several pieces") {
+  const Tensor values = test::random_tensor({2 * 65536 + 1029}, 1);
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    CAPTURE(to_string(dtype));
+    const Tensor g = to(values, dtype);
+    double squares = 0.0;
+    for (const double value : to(g, DType::f64).to_vector<double>()) {
+      squares += value * value;
+    }
+    Tensor parameter = zeros(g.shape(), g.options());
+    parameter.set_requires_grad();
+    parameter.set_grad(g);
+    CHECK(std::fabs(nn::grad_norm(std::span(&parameter, 1)) - std::sqrt(squares)) <= 1e-12 * std::sqrt(squares));
+  }
 }
 
 TEST_CASE("Schedule: warm-up, cosine, and stable then linear") {

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <functional>
+#include <string>
 
 #include "autograd/backward.h"
 #include "autograd/gradcheck.h"
@@ -109,6 +111,57 @@ TEST_CASE("norms: 16-bit gradients are computed in f32 and rounded once") {
   const std::vector<Tensor> expected = grad(y_wide, wide, std::vector<Tensor>{to(u, DType::f64)});
   check_close("dx", to(gradients[0], DType::f64), expected[0], rounding(DType::bf16, 1.1));
   check_close("dw", to(gradients[1], DType::f64), expected[1], rounding(DType::bf16, 1.1));
+}
+
+TEST_CASE("norms: gradients over many rows are those of their formulas in f64, in every dtype") {
+  constexpr double kEps = 1e-3;
+  const Shape shape{130, 70};  // more than two pieces of rows; whole registers and a rest
+  using Function = std::function<Tensor(const std::vector<Tensor>&)>;
+  const Function normed = [](const std::vector<Tensor>& t) {
+    return t[0] * rsqrt(mean(square(t[0]), {-1}, true) + kEps) * t[1];
+  };
+  struct Case {
+    std::string name;
+    Function fused;
+    Function composed;
+    size_t inputs;
+  };
+  const std::vector<Case> cases{
+      {"rms_norm", [](const std::vector<Tensor>& t) { return rms_norm(t[0], t[1], kEps); }, normed, 2},
+      {"l2_normalize", [](const std::vector<Tensor>& t) { return l2_normalize(t[0], kEps); },
+       [](const std::vector<Tensor>& t) { return t[0] * rsqrt(sum(square(t[0]), {-1}, true) + kEps); }, 1},
+      {"gated_rms_norm, sigmoid",
+       [](const std::vector<Tensor>& t) { return gated_rms_norm(t[0], t[1], t[2], GateActivation::sigmoid, kEps); },
+       [&](const std::vector<Tensor>& t) { return normed(t) * sigmoid(t[2]); }, 3},
+      {"gated_rms_norm, swish",
+       [](const std::vector<Tensor>& t) { return gated_rms_norm(t[0], t[1], t[2], GateActivation::swish, kEps); },
+       [&](const std::vector<Tensor>& t) { return normed(t) * silu(t[2]); }, 3},
+  };
+  const std::vector<Tensor> values{random_tensor(shape, 1), random_tensor({70}, 2), random_tensor(shape, 3)};
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    const Tensor dy = random_tensor(shape, 4, dtype);
+    for (const Case& c : cases) {
+      CAPTURE(to_string(dtype));
+      CAPTURE(c.name);
+      std::vector<Tensor> leaves;
+      std::vector<Tensor> wide;
+      for (size_t i = 0; i < c.inputs; ++i) {
+        leaves.push_back(to(values[i], dtype).detach());
+        wide.push_back(to(leaves.back(), DType::f64).detach());
+        leaves.back().set_requires_grad();
+        wide.back().set_requires_grad();
+      }
+      const std::vector<Tensor> actual = grad(std::vector<Tensor>{c.fused(leaves)}, leaves, std::vector<Tensor>{dy});
+      const std::vector<Tensor> expected =
+          grad(std::vector<Tensor>{c.composed(wide)}, wide, std::vector<Tensor>{to(dy, DType::f64)});
+      for (size_t i = 0; i < c.inputs; ++i) {
+        CAPTURE(i);
+        CHECK(actual[i].dtype() == dtype);
+        check_close("gradient", to(actual[i], DType::f64), expected[i],
+                    rounding(dtype, dtype == DType::bf16 ? 1.1 : 16));
+      }
+    }
+  }
 }
 
 TEST_CASE("norms: errors name the function, the argument and what came") {

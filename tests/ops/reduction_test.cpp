@@ -1,7 +1,9 @@
 #include "ops/reduction.h"
 
 #include <doctest/doctest.h>
+#include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -131,6 +133,40 @@ TEST_CASE("cumsum: both directions are each other's gradient") {
   CHECK(cumsum(x, 0).to_vector<double>() == std::vector<double>{1, 2, 4, 6});
   CHECK(cumsum(x, 1, true).to_vector<double>() == std::vector<double>{3, 2, 7, 4});
   check_gradients([](const Tensor& t) { return square(cumsum(t, 1)); }, x);
+}
+
+TEST_CASE("cumsum: more lines side by side than are walked at once") {
+  const Tensor x = random_tensor({3, 2100}, 3, DType::f32);
+  const std::vector<double> values = x.to_vector<double>();
+  const int threads = omp_get_max_threads();
+  for (const int count : {1, threads}) {
+    CAPTURE(count);
+    omp_set_num_threads(count);
+    const std::vector<double> down = cumsum(x, 0).to_vector<double>();
+    const std::vector<double> up = cumsum(x, 0, true).to_vector<double>();
+    omp_set_num_threads(threads);
+    for (size_t c = 0; c < 2100; ++c) {
+      const double column[3] = {values[c], values[2100 + c], values[4200 + c]};
+      for (size_t i = 0; i < 3; ++i) {
+        const double before = i == 0 ? column[0] : i == 1 ? column[0] + column[1] : column[0] + column[1] + column[2];
+        const double after = i == 2 ? column[2] : i == 1 ? column[2] + column[1] : column[2] + column[1] + column[0];
+        REQUIRE(down[i * 2100 + c] == static_cast<double>(static_cast<float>(before)));
+        REQUIRE(up[i * 2100 + c] == static_cast<double>(static_cast<float>(after)));
+      }
+    }
+  }
+}
+
+TEST_CASE("argmax, argmin: more lines side by side than are walked at once") {
+  const Tensor x = random_tensor({3, 2100}, 4, DType::f32);
+  const std::vector<double> values = x.to_vector<double>();
+  const auto largest = argmax(x, 0).to_vector<int64_t>();
+  const auto smallest = argmin(x, 0).to_vector<int64_t>();
+  for (size_t c = 0; c < 2100; ++c) {
+    const std::vector<double> column{values[c], values[2100 + c], values[4200 + c]};
+    REQUIRE(largest[c] == std::max_element(column.begin(), column.end()) - column.begin());
+    REQUIRE(smallest[c] == std::min_element(column.begin(), column.end()) - column.begin());
+  }
 }
 
 TEST_CASE("norm: the gradient at 0 is 0") {

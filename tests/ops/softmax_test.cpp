@@ -69,6 +69,19 @@ TEST_CASE("cross_entropy: long rows, with the largest entry late and hidden entr
   }
 }
 
+TEST_CASE("cross_entropy: a gradient too large for the caches, with rows that start anywhere") {
+  constexpr int64_t kRows = 1400;
+  constexpr int64_t kClasses = 3001;  // odd: one row in 16 starts at a whole line of a cache
+  Tensor x = random_tensor({kRows, kClasses}, 6, DType::f32, -3.0, 3.0);
+  x.set_requires_grad();
+  const Tensor target = random_indices({kRows}, 7, kClasses);
+  const double share = 1.0 / static_cast<double>(kRows);
+  const Tensor expected =
+      scatter_add(mul(softmax(to(x.detach(), DType::f64), -1), share), 1, reshape(target, {kRows, 1}),
+                  full({kRows, 1}, -share, {DType::f64, Device::cpu()}));
+  check_close("gradient", grad(cross_entropy(x, target), x), to(expected, DType::f32), rounding(DType::f32, 16));
+}
+
 TEST_CASE("softmax: no gradient reaches a hidden entry") {
   Tensor x = from_vector<double>({0, 1, -kInfinity});
   x.set_requires_grad();
@@ -106,6 +119,26 @@ TEST_CASE("cross_entropy: gradients, also of a row that does not count, and of a
   const Tensor loss = cross_entropy(x, from_vector<int64_t>({1, -100}));
   CHECK(loss.item() == doctest::Approx(std::log(2.0)));
   CHECK(grad(loss, x).to_vector<double>() == std::vector<double>{0.5, -0.5, 0, 0});
+}
+
+TEST_CASE("cross_entropy: an upstream gradient that is not finite stays out of a row that does not count") {
+  Tensor x = from_vector<double>({1, 2, 3, 4}, {2, 2});
+  x.set_requires_grad();
+  for (const double upstream : {kInfinity, std::nan("")}) {
+    for (const bool recorded : {false, true}) {
+      CAPTURE(upstream);
+      CAPTURE(recorded);
+      const Tensor loss = cross_entropy(x, from_vector<int64_t>({1, -100}));
+      const Tensor dy = full({}, upstream, {DType::f64, Device::cpu()});
+      BackwardOptions options;
+      options.create_graph = recorded;
+      const std::vector<double> dx =
+          grad(std::span(&loss, 1), std::span(&x, 1), std::span(&dy, 1), options)[0].to_vector<double>();
+      CHECK_FALSE(std::isfinite(dx[0]));
+      CHECK(dx[2] == 0.0);
+      CHECK(dx[3] == 0.0);
+    }
+  }
 }
 
 TEST_CASE("cross_entropy: NaN when no target counts, and a gradient of zero") {

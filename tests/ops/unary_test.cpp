@@ -8,8 +8,13 @@
 #include "autograd/backward.h"
 #include "autograd/gradcheck.h"
 #include "ops/activation_backward.h"
+#include "ops/arithmetic.h"
+#include "ops/convert.h"
 #include "ops/creation.h"
+#include "ops/swiglu.h"
+#include "tests/support/compare.h"
 #include "tests/support/errors.h"
+#include "tests/support/random_tensors.h"
 
 using namespace deltatape;
 
@@ -47,6 +52,33 @@ TEST_CASE("unary: slopes at kinks") {
   CHECK(slopes(round, {0.5, 1.2}) == Doubles{0, 0});
   CHECK(slopes(floor, {0.5, 1.0}) == Doubles{0, 0});
   CHECK(slopes(ceil, {0.5, 1.0}) == Doubles{0, 0});
+}
+
+TEST_CASE("swiglu: gradients of several blocks are those of its formula in f64, in every dtype, wanted one by one") {
+  const Shape shape{5, 403};
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+    const Tensor dy = test::random_tensor(shape, 3, dtype);
+    for (const int wanted : {1, 2, 3}) {  // a, b, both
+      CAPTURE(to_string(dtype));
+      CAPTURE(wanted);
+      std::vector<Tensor> narrow{test::random_tensor(shape, 1, dtype), test::random_tensor(shape, 2, dtype)};
+      std::vector<Tensor> wide{to(narrow[0], DType::f64).detach(), to(narrow[1], DType::f64).detach()};
+      for (size_t i = 0; i < 2; ++i) {
+        narrow[i].set_requires_grad((wanted >> i & 1) != 0);
+        wide[i].set_requires_grad((wanted >> i & 1) != 0);
+      }
+      swiglu(narrow[0], narrow[1]).backward(dy);
+      mul(silu(wide[0]), wide[1]).backward(to(dy, DType::f64));
+      for (size_t i = 0; i < 2; ++i) {
+        CAPTURE(i);
+        REQUIRE(narrow[i].grad().defined() == ((wanted >> i & 1) != 0));
+        if (narrow[i].grad().defined()) {
+          test::check_close("gradient", to(narrow[i].grad(), DType::f64), wide[i].grad(),
+                            test::rounding(dtype, dtype == DType::bf16 ? 1.1 : 16));
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("relu: an infinite upstream gradient stays out where x is negative") {

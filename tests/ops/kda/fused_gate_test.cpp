@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "autograd/backward.h"
+#include "autograd/grad_mode.h"
 #include "autograd/gradcheck.h"
 #include "ops/convert.h"
 #include "ops/creation.h"
@@ -51,6 +52,58 @@ TEST_CASE("kda::fused_gate: values and gradients are those of apply_gate, in eve
         CHECK(actual[i].dtype() == dtype);
         CHECK(test::relative_error(actual[i], expected[i]) <= limit);
       }
+    }
+  }
+}
+
+TEST_CASE("kda::fused_gate: a gradient is the same whether or not the others are wanted") {
+  const GateInputs in;
+  for (const kda::Gate gate : {kda::Gate::standard, kda::Gate::lower_bound}) {
+    for (const bool recorded : {false, true}) {
+      std::vector<Tensor> leaves{in.g.detach(), in.A_log.detach(), in.dt_bias.detach()};
+      const auto run = [&] {
+        const Tensor y = kda::fused_gate(gate, leaves[0], leaves[1], leaves[2], kLowerBound);
+        std::vector<Tensor> wanted;
+        for (const Tensor& x : leaves) {
+          if (x.requires_grad()) {
+            wanted.push_back(x);
+          }
+        }
+        BackwardOptions options;
+        options.create_graph = recorded;
+        return grad(std::span(&y, 1), wanted, std::span(&in.dy, 1), options);
+      };
+      for (Tensor& x : leaves) {
+        x.set_requires_grad();
+      }
+      const std::vector<Tensor> all = run();
+      for (size_t i = 0; i < leaves.size(); ++i) {
+        CAPTURE(i);
+        for (size_t j = 0; j < leaves.size(); ++j) {
+          leaves[j].set_requires_grad(i == j);
+        }
+        CHECK(run()[0].to_vector<double>() == all[i].to_vector<double>());
+      }
+    }
+  }
+}
+
+TEST_CASE("kda::gate_backward: an upstream gradient of another dtype than the logits") {
+  const NoGradGuard guard;  // the kernel, not the composed form
+  const GateInputs in;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    CAPTURE(to_string(dtype));
+    const Tensor g = to(in.g, dtype);
+    const auto run = [&](const Tensor& dy) {
+      return kda::gate_backward(kda::Gate::standard, dy, g, to(in.A_log, dtype), Tensor(), kLowerBound);
+    };
+    for (const DType upstream : {DType::f64, DType::f16}) {
+      CAPTURE(to_string(upstream));
+      const Tensor dy = to(in.dy, upstream);
+      const kda::GateGradients actual = run(dy);
+      const kda::GateGradients expected = run(to(dy, DType::f32));
+      CHECK(actual.dg.to_vector<double>() == expected.dg.to_vector<double>());
+      CHECK(actual.dA_log.to_vector<double>() == expected.dA_log.to_vector<double>());
     }
   }
 }
