@@ -1,4 +1,4 @@
-// What gate.cpp and fused_gate.cpp share. Not part of the public interface.
+// What gate.cpp, fused_gate.cpp and gate_sums.cpp share. Not part of the public interface.
 #pragma once
 
 #include <string_view>
