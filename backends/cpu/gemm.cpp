@@ -72,10 +72,50 @@ constexpr bool kWeHaveAvx512 = true;
 constexpr bool kWeHaveAvx512 = false;
 #endif
 
-// C = A B by small_gemm with few enough rows at a time that they stay in the second-level cache beside B: they are read
+constexpr int64_t kFew = 3;  // rows, columns or terms, for which no preparation of A and B pays
+
+// Our unprepared kernel is the fastest as long as B stays in the second-level cache, and where B is read only a few
+// times (bench_gemm --shares large).
+template <class T>
+bool stays_in_cache(int64_t k, int64_t n) {
+  constexpr double kBytesOfB = (kWeHaveAvx512 ? 1024 : 256) * 1024;
+  return static_cast<double>(k) * static_cast<double>(n) * static_cast<double>(sizeof(T)) <= kBytesOfB;
+}
+bool reads_b_once(int64_t m, bool b_has_rows) { return kWeHaveAvx512 && m <= 32 && b_has_rows; }
+
+// An entry of C is a chain of additions over at most so many terms, then a sum of these chains: one chain over all of a
+// long k would be less accurate, and every kernel has to cut k alike for the same bits.
+template <class T>
+constexpr int64_t kDepth = 1024 / static_cast<int64_t>(sizeof(T));
+
+// k in equal blocks of at most `most`.
+int64_t even_depth(int64_t k, int64_t most) { return ceil_div(k, ceil_div(k, most)); }
+
+// C = A B by chain_gemm, one block of k after the other.
+template <class T>
+void chains_by_depth(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+  const int64_t step = even_depth(k, kDepth<T>);
+  for (int64_t p = 0; p < k; p += step) {
+    chain_gemm(m, n, std::min(step, k - p), a.block(0, p), b.block(p, 0), c, ldc, p == 0 ? Update::set : Update::add);
+  }
+}
+
+// C = A B for m or n of 1 to 3. Dot products have many sums side by side, so that their blocks of k can be longer.
+template <class T>
+void few_by_depth(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+  const bool along_m = m > n;
+  const MatrixView<T> longer = along_m ? a.transposed() : b;
+  const bool dots = longer.row_stride == 1 && (longer.column_stride != 1 || std::max(m, n) == 1);
+  const int64_t step = even_depth(k, dots ? 16 * kDepth<T> : kDepth<T>);
+  for (int64_t p = 0; p < k; p += step) {
+    small_gemm(m, n, std::min(step, k - p), a.block(0, p), b.block(p, 0), c, ldc, p == 0 ? Update::set : Update::add);
+  }
+}
+
+// C = A B by chain_gemm with few enough rows at a time that they stay in the second-level cache beside B: they are read
 // once for every panel of B.
 template <class T>
-void small_gemm_by_rows(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+void chains_by_rows(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
   constexpr int64_t kMultiple = 48;  // whole tiles
   constexpr int64_t kBytes = 128 * 1024;
   const int64_t most = std::max(int64_t{1}, kBytes / (k * static_cast<int64_t>(sizeof(T)) * kMultiple)) * kMultiple;
@@ -83,7 +123,7 @@ void small_gemm_by_rows(int64_t m, int64_t n, int64_t k, MatrixView<T> a, Matrix
   // Rows that are columns in memory: a tile uses a whole cache line of each column with AVX-512, and a part with AVX2.
   const bool pack_a = !kWeHaveAvx512 && a.column_stride != 1;
   if (one_block && !pack_a) {
-    small_gemm(m, n, k, a, b, c, ldc, Update::set);
+    chains_by_depth(m, n, k, a, b, c, ldc);
     return;
   }
   const bool pack_b = b.column_stride != 1;
@@ -100,7 +140,7 @@ void small_gemm_by_rows(int64_t m, int64_t n, int64_t k, MatrixView<T> a, Matrix
       pack_matrix(rows, k, block, a_packed.data());
       block = {a_packed.data(), k, 1};
     }
-    small_gemm(rows, n, k, block, b, c + i * ldc, ldc, Update::set);
+    chains_by_depth(rows, n, k, block, b, c + i * ldc, ldc);
   }
 }
 
@@ -131,18 +171,17 @@ template <class T>
 void blocked_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
   // A tile reads a panel of B (at most 32 KiB) from L1 and a group of rows of A (8 KiB) from L2, where a block of B
   // (512 KiB) waits too.
-  constexpr int64_t kGroup = kWeHaveAvx512 ? 8 : 12;  // whole tiles of small_gemm
+  constexpr int64_t kGroup = kWeHaveAvx512 ? 8 : 12;  // whole tiles of chain_gemm
   constexpr int64_t kPanel = 128 / static_cast<int64_t>(sizeof(T));
-  constexpr int64_t kDepth = 1024 / static_cast<int64_t>(sizeof(T));
   constexpr int64_t kRows = 16 * kGroup;
   constexpr int64_t kColumns = 16 * kPanel;
-  const int64_t even_depth = ceil_div(k, ceil_div(k, kDepth));
-  Scratch<T> a_packed(std::min(m, kRows) * even_depth);
-  Scratch<T> b_packed(std::min(n, kColumns) * even_depth);
+  const int64_t step = even_depth(k, kDepth<T>);
+  Scratch<T> a_packed(std::min(m, kRows) * step);
+  Scratch<T> b_packed(std::min(n, kColumns) * step);
   for (int64_t j = 0; j < n; j += kColumns) {
     const int64_t columns = std::min(kColumns, n - j);
-    for (int64_t p = 0; p < k; p += even_depth) {
-      const int64_t depth = std::min(even_depth, k - p);
+    for (int64_t p = 0; p < k; p += step) {
+      const int64_t depth = std::min(step, k - p);
       for (int64_t q = 0; q < columns; q += kPanel) {
         pack_matrix(depth, std::min(kPanel, columns - q), b.block(p, j + q), b_packed.data() + q * depth);
       }
@@ -157,7 +196,7 @@ void blocked_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T
           for (int64_t r = 0; r < rows; r += kGroup) {
             const int64_t height = std::min(kGroup, rows - r);
             const MatrixView<T> group{a_packed.data() + r * depth, 1, height};
-            small_gemm(height, width, depth, group, panel, c + (i + r) * ldc + j + q, ldc,
+            chain_gemm(height, width, depth, group, panel, c + (i + r) * ldc + j + q, ldc,
                        p == 0 ? Update::set : Update::add);
           }
         }
@@ -167,26 +206,35 @@ void blocked_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T
 }
 
 template <class T>
-void gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
-  // small_gemm is the fastest as long as B stays in the second-level cache, and where B is read only a few times
-  // (bench_gemm --shares large).
-  constexpr double kBytesOfB = (kWeHaveAvx512 ? 1024 : 256) * 1024;
-  const double bytes_of_b = static_cast<double>(k) * static_cast<double>(n) * static_cast<double>(sizeof(T));
-  const bool few_rows = kWeHaveAvx512 && m <= 32 && b.column_stride == 1;
-  if (few_rows || std::min({m, n, k}) <= 3 || k > kBlasLimit) {
-    small_gemm(m, n, k, a, b, c, ldc, Update::set);
-  } else if (bytes_of_b <= kBytesOfB) {
-    small_gemm_by_rows(m, n, k, a, b, c, ldc);
-  } else if (kWeHaveAvx512 && !blas().has_avx512) {
-    // OpenBLAS takes processors newer than itself for older ones: 0.3.21 runs AVX2 kernels on Zen 4 and Zen 5.
-    blocked_gemm(m, n, k, a, b, c, ldc);
-  } else {
+Sums gemm_sums(int64_t m, int64_t n, int64_t k, bool b_has_rows) {
+  if (std::min(m, n) <= kFew) {
+    return Sums::few_rows;
+  }
+  // OpenBLAS takes processors newer than itself for older ones: 0.3.21 runs AVX2 kernels on Zen 4 and Zen 5.
+  const bool ours = k <= kFew || k > kBlasLimit || stays_in_cache<T>(k, n) || reads_b_once(m, b_has_rows) ||
+                    (kWeHaveAvx512 && !blas().has_avx512);
+  return ours ? Sums::chains : Sums::blas;
+}
+
+template <class T>
+void gemm(Sums sums, int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+  if (sums == Sums::blas) {
     blas_gemm(m, n, k, a, b, c, ldc);
+  } else if (sums == Sums::few_rows) {
+    few_by_depth(m, n, k, a, b, c, ldc);
+  } else if (k <= kFew || reads_b_once(m, b.column_stride == 1)) {
+    chains_by_depth(m, n, k, a, b, c, ldc);
+  } else if (stays_in_cache<T>(k, n)) {
+    chains_by_rows(m, n, k, a, b, c, ldc);
+  } else {
+    blocked_gemm(m, n, k, a, b, c, ldc);
   }
 }
 
-template void gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t);
-template void gemm(int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t);
+template Sums gemm_sums<float>(int64_t, int64_t, int64_t, bool);
+template Sums gemm_sums<double>(int64_t, int64_t, int64_t, bool);
+template void gemm(Sums, int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t);
+template void gemm(Sums, int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t);
 template void blas_gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t);
 template void blas_gemm(int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t);
 template void blocked_gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t);

@@ -10,6 +10,29 @@
 namespace deltatape::cpu {
 namespace {
 
+// `extent` rows or columns of C cut into pieces at multiples of 16: whole registers and cache lines. A piece has at
+// least 4 unless there is only one, since gemm adds up otherwise for fewer.
+class Pieces {
+ public:
+  Pieces(int64_t extent, int64_t count)
+      : extent_(extent),
+        units_(std::max(int64_t{1}, (extent + kUnit - kLeast) / kUnit)),
+        count_(std::min(count, units_)) {}
+  [[nodiscard]] int64_t count() const { return count_; }
+  [[nodiscard]] int64_t begin(int64_t piece) const {
+    return piece == count_ ? extent_ : units_ * piece / count_ * kUnit;
+  }
+  [[nodiscard]] int64_t size(int64_t piece) const { return begin(piece + 1) - begin(piece); }
+  [[nodiscard]] int64_t largest() const { return std::min(extent_, ceil_div(units_, count_) * kUnit + kLeast - 1); }
+
+ private:
+  static constexpr int64_t kUnit = 16;
+  static constexpr int64_t kLeast = 4;
+  int64_t extent_;
+  int64_t units_;
+  int64_t count_;
+};
+
 // out [rows, columns] in f32, dense in the direction in which `in` is.
 template <class T>
 MatrixView<float> widen(int64_t rows, int64_t columns, MatrixView<T> in, float* out) {
@@ -26,20 +49,22 @@ MatrixView<float> widen(int64_t rows, int64_t columns, MatrixView<T> in, float* 
 
 // C = A B for a 16-bit type: blocks of A and B are widened to f32, and C is rounded once at the end.
 template <class T>
-void gemm_widened(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
-  constexpr int64_t kBlock = 512;  // rows and columns at a time; all of k, so that there is one sum
-  const int64_t m_block = std::min(m, kBlock);
-  const int64_t n_block = std::min(n, kBlock);
-  Scratch<float> a_wide(m_block * k);
-  Scratch<float> b_wide(k * n_block);
-  Scratch<float> c_wide(m_block * n_block);
-  for (int64_t j = 0; j < n; j += n_block) {
-    const int64_t columns = std::min(n_block, n - j);
+void gemm_widened(Sums sums, int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc) {
+  constexpr int64_t kBlock = 512;  // rows and columns at a time, roughly; all of k, so that C is rounded once
+  const Pieces row_pieces(m, ceil_div(m, kBlock));
+  const Pieces column_pieces(n, ceil_div(n, kBlock));
+  Scratch<float> a_wide(row_pieces.largest() * k);
+  Scratch<float> b_wide(k * column_pieces.largest());
+  Scratch<float> c_wide(row_pieces.largest() * column_pieces.largest());
+  for (int64_t q = 0; q < column_pieces.count(); ++q) {
+    const int64_t j = column_pieces.begin(q);
+    const int64_t columns = column_pieces.size(q);
     const MatrixView<float> b_view = widen(k, columns, b.block(0, j), b_wide.data());
-    for (int64_t i = 0; i < m; i += m_block) {
-      const int64_t rows = std::min(m_block, m - i);
+    for (int64_t p = 0; p < row_pieces.count(); ++p) {
+      const int64_t i = row_pieces.begin(p);
+      const int64_t rows = row_pieces.size(p);
       const MatrixView<float> a_view = widen(rows, k, a.block(i, 0), a_wide.data());
-      gemm(rows, columns, k, a_view, b_view, c_wide.data(), columns);
+      gemm(sums, rows, columns, k, a_view, b_view, c_wide.data(), columns);
       for (int64_t r = 0; r < rows; ++r) {
         store_row(c_wide.data() + r * columns, columns, c + (i + r) * ldc + j);
       }
@@ -106,14 +131,17 @@ void matmul_batched(const Tensor& x, const Tensor& y, const Tensor& out) {
   const double nanoseconds =
       2.0 * static_cast<double>(m) * static_cast<double>(n) * (static_cast<double>(k) + 1.0) / kFlopsPerNanosecond;
   const int64_t threads = thread_count(static_cast<int64_t>(nanoseconds * static_cast<double>(batch)));
+  // Decided for the whole product: its blocks depend on the number of threads.
+  const bool b_has_rows = b.column_stride == 1 || (!kIsComputeType<T> && b.row_stride != 1);  // after widening
+  const Sums sums = gemm_sums<ComputeType<T>>(m, n, k, b_has_rows);
   const auto multiply = [&](int64_t entry, int64_t row, int64_t rows, int64_t column, int64_t columns) {
     const MatrixView<T> x_block = a.at(entry).block(row, 0);
     const MatrixView<T> y_block = b.at(entry).block(0, column);
     T* c = c_data + (entry * m + row) * n + column;
     if constexpr (kIsComputeType<T>) {
-      gemm(rows, columns, k, x_block, y_block, c, n);
+      gemm(sums, rows, columns, k, x_block, y_block, c, n);
     } else {
-      gemm_widened(rows, columns, k, x_block, y_block, c, n);
+      gemm_widened(sums, rows, columns, k, x_block, y_block, c, n);
     }
   };
   constexpr int64_t kMost = int64_t{1} << 30;  // rows or columns at a time: BLAS counts in int
@@ -125,18 +153,14 @@ void matmul_batched(const Tensor& x, const Tensor& y, const Tensor& out) {
   }
   // Blocks of a product only where there are fewer products than threads; never along k, so that sums stay the same.
   const Grid grid = square_grid(m, n, batch >= threads ? 1 : ceil_div(threads, batch));
-  // Edges of blocks at multiples of 16: whole registers and cache lines.
-  const auto block_size = [](int64_t extent, int64_t part_count) {
-    return std::min({extent, ceil_div(ceil_div(extent, part_count), 16) * 16, kMost});
-  };
-  const int64_t block_rows = block_size(m, grid.row_parts);
-  const int64_t block_columns = block_size(n, grid.column_parts);
-  const int64_t column_parts = ceil_div(n, block_columns);
-  const int64_t parts = ceil_div(m, block_rows) * column_parts;
+  const Pieces row_pieces(m, std::max(grid.row_parts, ceil_div(m, kMost)));
+  const Pieces column_pieces(n, std::max(grid.column_parts, ceil_div(n, kMost)));
+  const int64_t parts = row_pieces.count() * column_pieces.count();
   parallel_for(batch * parts, nanoseconds / static_cast<double>(parts), [&](int64_t task) {
-    const int64_t row = task % parts / column_parts * block_rows;
-    const int64_t column = task % parts % column_parts * block_columns;
-    multiply(task / parts, row, std::min(block_rows, m - row), column, std::min(block_columns, n - column));
+    const int64_t row = task % parts / column_pieces.count();
+    const int64_t column = task % column_pieces.count();
+    multiply(task / parts, row_pieces.begin(row), row_pieces.size(row), column_pieces.begin(column),
+             column_pieces.size(column));
   });
 }
 

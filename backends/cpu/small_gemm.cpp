@@ -280,6 +280,44 @@ void dispatch(int64_t m, int64_t n, int64_t k, MatrixView<T> a, const T* b, int6
   }
 }
 
+// Both small_gemm and chain_gemm: with and without dot products.
+template <class T, bool kDots>
+void product(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc, Update update) {
+  constexpr int64_t kFew = 3;
+  if (n <= kFew && m > n) {  // the vectors go along the longer side: C' = B' A'
+    if (n == 1 && ldc == 1) {
+      product<T, kDots>(n, m, k, b.transposed(), a.transposed(), c, m, update);
+      return;
+    }
+    Scratch<T> transposed(n * m);
+    product<T, kDots>(n, m, k, b.transposed(), a.transposed(), transposed.data(), m, Update::set);
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        put(transposed.data()[j * m + i], update, c[i * ldc + j]);
+      }
+    }
+    return;
+  }
+  const bool rows_of_b = b.column_stride == 1 && n > 1;
+  if (kDots && m <= kFew && !rows_of_b && b.row_stride == 1) {
+    // A few rows of dot products: packing B would cost more than multiplying.
+    Scratch<T> rows(a.column_stride == 1 ? 0 : m * k);
+    if (a.column_stride != 1) {
+      pack_matrix(m, k, a, rows.data());
+      a = {rows.data(), k, 1};
+    }
+    dots(m, n, k, a, b, c, ldc, update);
+    return;
+  }
+  if (rows_of_b || n == 1) {
+    dispatch(m, n, k, a, b.data, b.row_stride, c, ldc, update);
+    return;
+  }
+  Scratch<T> packed(k * n);
+  pack_matrix(k, n, b, packed.data());
+  dispatch(m, n, k, a, packed.data(), n, c, ldc, update);
+}
+
 }  // namespace
 
 template <class T>
@@ -301,43 +339,18 @@ void pack_matrix(int64_t rows, int64_t columns, MatrixView<T> in, T* out) {
 
 template <class T>
 void small_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc, Update update) {
-  constexpr int64_t kFew = 3;
-  if (n <= kFew && m > n) {  // the vectors go along the longer side: C' = B' A'
-    if (n == 1 && ldc == 1) {
-      small_gemm(n, m, k, b.transposed(), a.transposed(), c, m, update);
-      return;
-    }
-    Scratch<T> transposed(n * m);
-    small_gemm(n, m, k, b.transposed(), a.transposed(), transposed.data(), m, Update::set);
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t j = 0; j < n; ++j) {
-        put(transposed.data()[j * m + i], update, c[i * ldc + j]);
-      }
-    }
-    return;
-  }
-  const bool rows_of_b = b.column_stride == 1 && n > 1;
-  if (m <= kFew && !rows_of_b && b.row_stride == 1) {
-    // A few rows of dot products: packing B would cost more than multiplying.
-    Scratch<T> rows(a.column_stride == 1 ? 0 : m * k);
-    if (a.column_stride != 1) {
-      pack_matrix(m, k, a, rows.data());
-      a = {rows.data(), k, 1};
-    }
-    dots(m, n, k, a, b, c, ldc, update);
-    return;
-  }
-  if (rows_of_b || n == 1) {
-    dispatch(m, n, k, a, b.data, b.row_stride, c, ldc, update);
-    return;
-  }
-  Scratch<T> packed(k * n);
-  pack_matrix(k, n, b, packed.data());
-  dispatch(m, n, k, a, packed.data(), n, c, ldc, update);
+  product<T, true>(m, n, k, a, b, c, ldc, update);
+}
+
+template <class T>
+void chain_gemm(int64_t m, int64_t n, int64_t k, MatrixView<T> a, MatrixView<T> b, T* c, int64_t ldc, Update update) {
+  product<T, false>(m, n, k, a, b, c, ldc, update);
 }
 
 template void small_gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t, Update);
 template void small_gemm(int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t, Update);
+template void chain_gemm(int64_t, int64_t, int64_t, MatrixView<float>, MatrixView<float>, float*, int64_t, Update);
+template void chain_gemm(int64_t, int64_t, int64_t, MatrixView<double>, MatrixView<double>, double*, int64_t, Update);
 template void pack_matrix(int64_t, int64_t, MatrixView<float>, float*);
 template void pack_matrix(int64_t, int64_t, MatrixView<double>, double*);
 

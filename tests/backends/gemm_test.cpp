@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -122,6 +123,9 @@ TEST_CASE_TEMPLATE("small_gemm: sets, adds and subtracts", T, float, double) {
   check_products<T>(0.5, 1, -1, [](Size size, auto a, auto b, T* c, int64_t ldc) {
     small_gemm(size.m, size.n, size.k, a, b, c, ldc, Update::subtract);
   });
+  check_products<T>(0.5, 1, -1, [](Size size, auto a, auto b, T* c, int64_t ldc) {
+    chain_gemm(size.m, size.n, size.k, a, b, c, ldc, Update::subtract);
+  });
 }
 
 TEST_CASE_TEMPLATE("blocked_gemm, blas_gemm and gemm", T, float, double) {
@@ -173,6 +177,43 @@ TEST_CASE("gemm: more than one block of rows, in every order") {
       CAPTURE(a_order);
       CAPTURE(b_order);
       CHECK(worst <= 1e-4);
+    }
+  }
+}
+
+TEST_CASE("gemm: long sums of positive numbers stay accurate") {
+  constexpr int64_t kTerms = 65536;
+  Generator generator(5);
+  // Few rows; B small; B large; and dot products, with few rows and with few columns.
+  for (const Size size :
+       {Size{4, 64, kTerms}, {40, 4, kTerms}, {40, 5, kTerms}, {1, 8, kTerms}, {2, 16, kTerms}, {16, 2, kTerms}}) {
+    for (const Order a_order : {Order::rows, Order::columns}) {
+      for (const Order b_order : {Order::rows, Order::columns}) {
+        Matrix<float> a(size.m, size.k, a_order, generator);
+        Matrix<float> b(size.k, size.n, b_order, generator);
+        for (std::vector<float>* memory : {&a.memory, &b.memory}) {
+          for (float& x : *memory) {
+            x = std::abs(x);
+          }
+        }
+        std::vector<float> c(static_cast<size_t>(size.m * size.n));
+        gemm(size.m, size.n, size.k, a.view, b.view, c.data(), size.n);
+        double worst = 0;
+        for (int64_t i = 0; i < size.m; ++i) {
+          for (int64_t j = 0; j < size.n; ++j) {
+            double sum = 0;
+            for (int64_t p = 0; p < size.k; ++p) {
+              sum += static_cast<double>(*a.view.at(i, p)) * static_cast<double>(*b.view.at(p, j));
+            }
+            worst = std::max(worst, std::abs(static_cast<double>(c[static_cast<size_t>(i * size.n + j)]) / sum - 1));
+          }
+        }
+        CAPTURE(size.m);
+        CAPTURE(size.n);
+        CAPTURE(a_order);
+        CAPTURE(b_order);
+        CHECK(worst <= 1e-6);
+      }
     }
   }
 }

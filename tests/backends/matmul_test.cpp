@@ -1,5 +1,6 @@
 // Batched products against a triple loop in f64.
 #include <doctest/doctest.h>
+#include <omp.h>
 
 #include <cmath>
 #include <vector>
@@ -64,6 +65,50 @@ void check_product(Size size, DType dtype, Layout a_layout, Layout b_layout, Gen
   CHECK(share <= 1.0);
 }
 
+struct Product {
+  Size size;
+  DType dtype;
+  Layout a_layout = Layout::dense;
+  Layout b_layout = Layout::dense;
+};
+
+// All products with one number of threads, then all with the next: a change of the number is slow.
+void check_threads(const std::vector<Product>& products) {
+  const int before = omp_get_max_threads();
+  Generator generator(4);
+  std::vector<Tensor> left;
+  std::vector<Tensor> right;
+  std::vector<std::vector<double>> expected;
+  left.reserve(products.size());
+  right.reserve(products.size());
+  expected.reserve(products.size());
+  for (const Product& p : products) {
+    left.push_back(random_values({p.size.batch, p.size.m, p.size.k}, p.dtype, p.a_layout, generator));
+    right.push_back(random_values({p.size.batch, p.size.k, p.size.n}, p.dtype, p.b_layout, generator));
+  }
+  for (const int threads : {1, 2, 3, 8}) {
+    omp_set_num_threads(threads);
+    for (size_t i = 0; i < products.size(); ++i) {
+      const Product& p = products[i];
+      const Tensor out = empty({p.size.batch, p.size.m, p.size.n}, p.dtype);
+      backend_of(out).matmul(left[i], right[i], out);
+      if (threads == 1) {
+        expected.push_back(out.to_vector<double>());
+        continue;
+      }
+      const bool same = out.to_vector<double>() == expected[i];
+      CAPTURE(to_string(p.dtype));
+      CAPTURE(p.a_layout);
+      CAPTURE(p.b_layout);
+      CAPTURE(left[i].shape());
+      CAPTURE(right[i].shape());
+      CAPTURE(threads);
+      CHECK(same);
+    }
+  }
+  omp_set_num_threads(before);
+}
+
 }  // namespace
 
 TEST_CASE("matmul kernel: small products in every layout and dtype") {
@@ -104,6 +149,31 @@ TEST_CASE("matmul kernel: products large enough for BLAS and for several threads
   check_product({1, 2, 600, 300}, DType::f64, Layout::dense, Layout::transposed, generator);
   check_product({1, 530, 16, 20}, DType::bf16, Layout::dense, Layout::dense, generator);
   check_product({1, 20, 16, 530}, DType::f16, Layout::transposed, Layout::transposed, generator);
+}
+
+TEST_CASE("matmul kernel: the same bits for any number of threads, blocks on both sides of a limit of sizes [slow]") {
+  check_threads({{{1, 200, 1500, 200}, DType::f32},
+                 {{1, 64, 5000, 64}, DType::f32},
+                 {{1, 128, 4096, 128}, DType::f32},
+                 {{1, 40, 300, 1100}, DType::f32},
+                 {{1, 200, 1500, 200}, DType::f64},
+                 {{1, 200, 1500, 200}, DType::bf16},
+                 {{1, 513, 300, 530}, DType::f16, Layout::dense, Layout::transposed}});
+}
+
+TEST_CASE("matmul kernel: the same bits for any number of threads, edges of every width [slow]") {
+  std::vector<Product> products;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const Layout a_layout : {Layout::dense, Layout::transposed}) {
+      for (const Layout b_layout : {Layout::dense, Layout::transposed}) {
+        for (const Size& size : {Size{1, 17, 4000, 33}, Size{1, 201, 700, 35}, Size{1, 3, 9000, 113},
+                                 Size{1, 113, 9000, 3}, Size{1, 1, 40000, 67}}) {
+          products.push_back({size, dtype, a_layout, b_layout});
+        }
+      }
+    }
+  }
+  check_threads(products);
 }
 
 TEST_CASE("matmul kernel: one matrix for the whole batch") {
