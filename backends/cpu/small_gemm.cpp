@@ -1,6 +1,7 @@
 // Tiles of C in registers: the inner loops of all products that BLAS does not do.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 #include <xsimd/xsimd.hpp>
 
@@ -31,7 +32,13 @@ struct Lanes<T, 1> {
   using Vector = T;
   static T load(const T* p) { return *p; }
   static T broadcast(T x) { return x; }
-  static T multiply_add(T a, T b, T c) { return a * b + c; }
+  static T multiply_add(T a, T b, T c) {
+#ifdef __FMA__
+    return std::fma(a, b, c);  // rounded once as in the vectors; a compiler may take a * b + c apart
+#else
+    return a * b + c;
+#endif
+  }
   static void store(T* p, T x) { *p = x; }
 };
 
