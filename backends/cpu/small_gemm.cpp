@@ -24,7 +24,17 @@ struct Lanes {
   using Vector = xsimd::make_sized_batch_t<T, N>;
   static Vector load(const T* p) { return Vector::load_unaligned(p); }
   static Vector broadcast(T x) { return Vector(x); }
-  static Vector multiply_add(Vector a, Vector b, Vector c) { return xsimd::fma(a, b, c); }
+  static Vector multiply_add(Vector a, Vector b, Vector c) {
+#ifdef __FMA__
+    // xsimd's fma of 128 bits is a product and a sum: a compiler rounds it twice here and once there.
+    if constexpr (N * sizeof(T) == 16 && sizeof(T) == 4) {
+      return _mm_fmadd_ps(a, b, c);
+    } else if constexpr (N * sizeof(T) == 16) {
+      return _mm_fmadd_pd(a, b, c);
+    }
+#endif
+    return xsimd::fma(a, b, c);
+  }
   static void store(T* p, Vector x) { x.store_unaligned(p); }
 };
 template <class T>
