@@ -33,12 +33,12 @@ DType moment_dtype(DType dtype) { return dtype == DType::f64 ? DType::f64 : DTyp
 
 }  // namespace
 
-Optimizer::Optimizer(std::string_view name, NamedTensors parameters, double learning_rate,
+Optimizer::Optimizer(std::string_view name, const NamedTensors& parameters, double learning_rate,
                      std::vector<std::string_view> slots)
     : name_(name), learning_rate_(learning_rate), slot_names_(std::move(slots)) {
   check_rate(name, learning_rate);
   StateDict seen;
-  for (auto& [parameter_name, parameter] : parameters) {
+  for (const auto& [parameter_name, parameter] : parameters) {
     check(parameter.defined() && parameter.is_leaf() && parameter.requires_grad(), name,
           "parameter {} is no leaf that requires a gradient", parameter_name);
     check(elements_are_distinct(parameter), name,
@@ -92,8 +92,8 @@ void Optimizer::load_state_dict(const StateDict& state) {
   step_ = static_cast<int64_t>(own.at("step").item());
 }
 
-SGD::SGD(NamedTensors parameters, const SGDOptions& options)
-    : Optimizer("SGD", std::move(parameters), options.learning_rate,
+SGD::SGD(const NamedTensors& parameters, const SGDOptions& options)
+    : Optimizer("SGD", parameters, options.learning_rate,
                 options.momentum != 0.0 ? std::vector<std::string_view>{"momentum"} : std::vector<std::string_view>{}),
       options_(options) {
   check_fraction(name_, "momentum", options.momentum);
@@ -122,8 +122,8 @@ void SGD::step() {
   }
 }
 
-AdamW::AdamW(NamedTensors parameters, const AdamWOptions& options)
-    : Optimizer("AdamW", std::move(parameters), options.learning_rate, {"exp_avg", "exp_avg_sq"}), options_(options) {
+AdamW::AdamW(const NamedTensors& parameters, const AdamWOptions& options)
+    : Optimizer("AdamW", parameters, options.learning_rate, {"exp_avg", "exp_avg_sq"}), options_(options) {
   check_fraction(name_, "beta1", options.beta1);
   check_fraction(name_, "beta2", options.beta2);
   check_at_least_zero(name_, "eps", options.eps);

@@ -36,7 +36,8 @@ class Optimizer {
  protected:
   /// `slots` names the tensors kept per parameter; they start at zero. Throws Error for a name or a tensor
   /// that occurs twice, and for a parameter that is no leaf or whose elements overlap in memory.
-  Optimizer(std::string_view name, NamedTensors parameters, double learning_rate, std::vector<std::string_view> slots);
+  Optimizer(std::string_view name, const NamedTensors& parameters, double learning_rate,
+            std::vector<std::string_view> slots);
 
   struct Entry {
     std::string name;
@@ -59,7 +60,7 @@ struct SGDOptions {
 /// m = momentum m + g; p = p - lr m.
 class SGD final : public Optimizer {
  public:
-  SGD(NamedTensors parameters, const SGDOptions& options = {});
+  SGD(const NamedTensors& parameters, const SGDOptions& options = {});
   void step() override;
 
  private:
@@ -80,7 +81,7 @@ struct AdamWOptions {
 /// Source: Loshchilov, Hutter, "Decoupled Weight Decay Regularization", 2019.
 class AdamW final : public Optimizer {
  public:
-  AdamW(NamedTensors parameters, const AdamWOptions& options = {});
+  AdamW(const NamedTensors& parameters, const AdamWOptions& options = {});
   void step() override;
 
  private:
