@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "core/dtype_limits.h"
 #include "core/error.h"
 #include "harness/check.h"
 #include "harness/judge/judge.h"

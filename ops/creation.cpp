@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "backends/backend.h"
+#include "core/dtype_limits.h"
 #include "ops/checks.h"
 
 namespace deltatape {
@@ -14,20 +14,6 @@ Tensor filled(const Shape& shape, double value, TensorOptions options) {
   Tensor out = empty(shape, options);
   backend_of(out).fill(value, out);
   return out;
-}
-
-// Beyond this a floating-point element would become infinite.
-double largest(DType dtype) {
-  switch (dtype) {
-    case DType::f16:
-      return 65504.0;
-    case DType::bf16:
-      return 0x1.FEp127;
-    case DType::f32:
-      return static_cast<double>(std::numeric_limits<float>::max());
-    default:
-      return std::numeric_limits<double>::max();
-  }
 }
 
 }  // namespace
@@ -68,7 +54,7 @@ Tensor arange(double start, double stop, double step, TensorOptions options) {
   if (count > 0) {
     const double last = start + (count - 1) * step;
     check_representable("arange", "the last element", last, options.dtype);
-    check(std::max(std::abs(start), std::abs(last)) <= largest(options.dtype), "arange",
+    check(std::max(std::abs(start), std::abs(last)) <= largest_number(options.dtype), "arange",
           "the range {} to {} leaves the range of {}", start, last, options.dtype);
   }
   Tensor out = empty({static_cast<int64_t>(count)}, options);

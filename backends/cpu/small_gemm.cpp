@@ -8,6 +8,7 @@
 #include "backends/cpu/ceil_div.h"
 #include "backends/cpu/float_rows.h"
 #include "backends/cpu/gemm.h"
+#include "backends/cpu/unrolled.h"
 
 namespace deltatape::cpu {
 namespace {
@@ -51,15 +52,6 @@ struct Lanes<T, 1> {
   }
   static void store(T* p, T x) { *p = x; }
 };
-
-// f(0), f(1), .., f(Count - 1), each with a constant: what is indexed by constants only can stay in registers.
-template <size_t Count, class F>
-[[gnu::always_inline]] inline void unrolled(F f) {
-  [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<size_t, I>()), ...);
-  }
-  (std::make_index_sequence<Count>());
-}
 
 // C [Rows, N * Vectors] from A [Rows, k] and row-major B [k, N * Vectors], with all sums in registers.
 template <class T, int N, int Rows, int Vectors, Update kUpdate>

@@ -63,19 +63,6 @@ double unit_roundoff(DType dtype) {
   }
 }
 
-double largest_number(DType dtype) {
-  switch (dtype) {
-    case DType::f16:
-      return 65504.0;
-    case DType::bf16:
-      return 0x1.FEp127;
-    case DType::f32:
-      return std::numeric_limits<float>::max();
-    default:
-      return std::numeric_limits<double>::max();
-  }
-}
-
 double absolute_distance(const Tensor& x, const Tensor& reference) {
   if (!x.defined() || !(x.shape() == reference.shape())) {
     return std::numeric_limits<double>::infinity();

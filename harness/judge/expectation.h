@@ -20,8 +20,6 @@ struct Expected {
 
 /// The numbers 2^-53, 2^-24, 2^-11, 2^-8 of f64, f32, f16, bf16.
 double unit_roundoff(DType dtype);
-/// The largest finite number of a floating-point dtype.
-double largest_number(DType dtype);
 
 /// Everything that a case's results are held against.
 class Expectation {

@@ -128,7 +128,7 @@ class ChunkBackward {
   void for_tiles(int64_t count, F f) const {
     parallel_for(count, 0.2 * static_cast<double>(kTileRows * size_.K * size_.V), [&](int64_t i) {
       f(i);
-      end_of_stream();
+      end_of_shared_part();
     });
   }
   /// Calls f(first column, columns) for every block of columns.
@@ -137,8 +137,14 @@ class ChunkBackward {
     const double each = 0.2 * static_cast<double>(tiles * kTileRows * size_.K * blocks_.width());
     parallel_for(blocks_.count(), each, [&](int64_t block) {
       f(blocks_.first(block), blocks_.columns(block));
-      end_of_stream();
+      end_of_shared_part();
     });
+  }
+  /// Of tasks side by side, run_tasks ends the streams, once.
+  void end_of_shared_part() const {
+    if (!side_by_side_) {
+      end_of_stream();
+    }
   }
 
   [[nodiscard]] ValueHead<T> value_head(int64_t n, int64_t head, int64_t member, const HeadMemory<T>& m) const {
@@ -373,7 +379,7 @@ class ChunkBackward {
 
   void read_d_o(const Place& place, int64_t head, T* d_o) const {
     if (d_o_.present()) {
-      read_tile(d_o_, place, p_.T, p_.HV, head, d_o, size_.Vp, [](T*, int64_t) {});
+      read_columns(d_o_, place, p_.T, p_.HV, head, size_.V, 0, size_.Vp, d_o, size_.Vp);
     } else {
       std::fill_n(d_o, kTileRows * size_.Vp, T(0));
     }

@@ -67,7 +67,9 @@ class ChunkForward {
           prologue_.ask(place_of(sequence, first + i + in_batch), share.first, share.count, head, true, ahead);
           step(place_of(sequence, first + i), head, tile_in(tiles, i), S + column, column, columns, ahead);
         }
-        end_of_stream();
+        if (!side_by_side_) {
+          end_of_stream();  // of tasks side by side, run_tasks does it, once
+        }
       });
     }
     keeper_.keep_final(n, head, S, 0, size_.Vp);

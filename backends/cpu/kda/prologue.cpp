@@ -24,7 +24,7 @@ Prologue<T>::Prologue(const KernelProblem& problem, const KernelInputs& inputs)
 template <class T>
 void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t head, double factor, T* out,
                        T* norm) const {
-  read_tile(reader, place, problem_.T, problem_.H, head, out, size_.Kp, [&](T* row, int64_t i) {
+  const auto finish = [&](T* row, int64_t i) {
     double scale = 1.0;
     if (problem_.l2norm) {
       const double squares = sum_row<T>([](Vec<T> x) { return x * x; }, size_.Kp, row);
@@ -35,7 +35,8 @@ void Prologue<T>::rows(const RowReader<T>& reader, const Place& place, int64_t h
     }
     const Vec<T> scales(factor * scale);
     for_registers<T>(size_.Kp, [&](int64_t c) { (Vec<T>::load(row + c) * scales).store(row + c); });
-  });
+  };
+  read_columns(reader, place, problem_.T, problem_.H, head, size_.K, 0, size_.Kp, out, size_.Kp, finish);
 }
 
 template <class T>
@@ -51,15 +52,16 @@ void Prologue<T>::keys(const Place& place, int64_t head, T* k, T* norm) const {
 template <class T>
 void Prologue<T>::log_decays(const Place& place, int64_t value_head, T* g) const {
   if (problem_.gate == Gate::none) {
-    read_tile(g_, place, problem_.T, problem_.HV, value_head, g, size_.Kp, [](T*, int64_t) {});
+    read_columns(g_, place, problem_.T, problem_.HV, value_head, size_.K, 0, size_.Kp, g, size_.Kp);
     return;
   }
   Scratch<T> bias(size_.Kp);
   const GateOfHead<T> gate(problem_, inputs_, value_head, bias.data());
-  read_tile(g_, place, problem_.T, problem_.HV, value_head, g, size_.Kp, [&](T* row, int64_t /*i*/) {
+  const auto finish = [&](T* row, int64_t /*i*/) {
     for_registers<T>(size_.Kp, [&](int64_t c) { gate(Vec<T>::load(row + c), c).store(row + c); });
     std::fill(row + size_.K, row + size_.Kp, T(0));
-  });
+  };
+  read_columns(g_, place, problem_.T, problem_.HV, value_head, size_.K, 0, size_.Kp, g, size_.Kp, finish);
 }
 
 template <class T>
@@ -81,7 +83,7 @@ void Prologue<T>::betas(const Place& place, int64_t value_head, T* beta) const {
 
 template <class T>
 void Prologue<T>::values(const Place& place, int64_t value_head, T* v) const {
-  read_tile(v_, place, problem_.T, problem_.HV, value_head, v, size_.Vp, [](T*, int64_t) {});
+  read_columns(v_, place, problem_.T, problem_.HV, value_head, size_.V, 0, size_.Vp, v, size_.Vp);
 }
 
 template <class T>

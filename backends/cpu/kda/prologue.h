@@ -44,35 +44,26 @@ class Prologue {
 };
 
 /// rows [16, ld]: columns [first, first + columns) of a tensor [B,T,heads,width], zeros beyond the tile and the width.
-template <class T>
+/// Calls finish(row, i) on every row of the tile as it comes in.
+template <class T, class F>
 void read_columns(const RowReader<T>& reader, const Place& place, int64_t steps, int64_t heads, int64_t head,
-                  int64_t width, int64_t first, int64_t columns, T* rows, int64_t ld) {
+                  int64_t width, int64_t first, int64_t columns, T* rows, int64_t ld, F finish) {
   const int64_t present = std::min(columns, width - first);
   for (int64_t i = 0; i < kTileRows; ++i) {
     T* row = rows + i * ld;
     if (i < place.count) {
       reader.read((place.row * steps + place.first + i) * heads + head, first, present, row);
       std::fill(row + present, row + columns, T(0));
+      finish(row, i);
     } else {
       std::fill(row, row + columns, T(0));
     }
   }
 }
-
-/// rows [16, padded]: the rows of a tile of a tensor [B,T,heads,width], zeros beyond the tile and the width. Calls
-/// finish(row, i) on every row of the tile as it comes in.
-template <class T, class F>
-void read_tile(const RowReader<T>& reader, const Place& place, int64_t steps, int64_t heads, int64_t head, T* rows,
-               int64_t padded, F finish) {
-  for (int64_t i = 0; i < kTileRows; ++i) {
-    T* row = rows + i * padded;
-    if (i < place.count) {
-      reader.read_padded((place.row * steps + place.first + i) * heads + head, row, padded);
-      finish(row, i);
-    } else {
-      std::fill(row, row + padded, T(0));
-    }
-  }
+template <class T>
+void read_columns(const RowReader<T>& reader, const Place& place, int64_t steps, int64_t heads, int64_t head,
+                  int64_t width, int64_t first, int64_t columns, T* rows, int64_t ld) {
+  read_columns(reader, place, steps, heads, head, width, first, columns, rows, ld, [](T*, int64_t) {});
 }
 
 }  // namespace deltatape::cpu::kda

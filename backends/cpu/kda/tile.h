@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <new>
-#include <type_traits>
 #include <utility>
 
 #include "backends/cpu/ceil_div.h"
 #include "backends/cpu/kda/kernels.h"
+#include "backends/cpu/unrolled.h"
 #include "backends/cpu/vec.h"
 #include "core/host_memory.h"
 
@@ -109,15 +109,6 @@ template <class T, class F>
   for (int64_t i = 0; i < count; i += Vec<T>::kSize) {
     f(i);
   }
-}
-
-/// Calls f with 0, 1, ..., Count - 1 as constants: arrays of registers stay registers only where every index is one.
-template <int64_t Count, class F>
-[[gnu::always_inline]] inline void unrolled(F f) {
-  [&]<int64_t... Index>(std::integer_sequence<int64_t, Index...>) {
-    (f(std::integral_constant<int64_t, Index>()), ...);
-  }
-  (std::make_integer_sequence<int64_t, Count>());
 }
 
 /// All lanes equal to *x.
