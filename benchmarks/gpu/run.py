@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+"""What `./dev gpu` runs on a machine with a GPU: builds, tests, measures, and prints one table last.
+
+Every step goes on when one before it failed. Logs and figures go to --out; the table is put into docs/gpu-results.md.
+"""
+
+import argparse
+import datetime
+import glob
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "gpu"
+RESULTS = ROOT / "docs" / "gpu-results.md"
+MARK = "<!-- runs, newest first: `./dev gpu` writes below this line -->"
+LIMIT_S = 570  # of the whole, so that a lease of ten minutes is enough
+
+# Milliseconds that the design predicts for v1 on an H200 at S0; docs/gpu-results.md says from what.
+PREDICTED_MS = {("S0: B1 T8192 H64", "forward"): 0.9, ("S0: B1 T8192 H64", "backward"): 2.6}
+# The aims as ratios to FLA in the same run.
+AIMS = {("S0: B1 T8192 H64", "forward"): 1.8, ("S0: B1 T8192 H64", "backward"): 1.7}
+LEAST_RATIO = 0.9
+
+
+class Run:
+    """One run: where its logs go, what is left of its time, and the rows of its table."""
+
+    def __init__(self, out, jobs):
+        self.out, self.jobs = out, jobs
+        self.start = time.monotonic()
+        self.rows = []
+        self.failures = 0
+        self.environment = dict(os.environ)
+
+    def left(self):
+        return LIMIT_S - (time.monotonic() - self.start)
+
+    def row(self, step, what, result, verdict):
+        """`verdict` is ok, FAILED, missed, or a reason why there is none."""
+        self.failures += verdict == "FAILED"
+        self.rows.append((step, what, result, verdict))
+        print(f"   {step}: {what}: {result}: {verdict}", flush=True)
+
+    def command(self, name, *command, limit):
+        """Runs a command, its output to NAME.log. Gives its exit code (None: out of time) and its output."""
+        limit = min(limit, self.left())
+        words = [str(word) for word in command]
+        print(f"== {name}: {' '.join(words)}", flush=True)
+        if limit < 5:
+            return None, "no time is left"
+        log = self.out / f"{name}.log"
+        began = time.monotonic()
+        with open(log, "w") as file:
+            try:
+                code = subprocess.run(words, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=file,
+                                      stderr=subprocess.STDOUT, timeout=limit, check=False).returncode
+            except subprocess.TimeoutExpired:
+                code = None
+            except OSError as error:
+                file.write(str(error))
+                code = 127
+        text = log.read_text(errors="replace")
+        if code != 0:
+            print(text[-3000:], flush=True)
+        print(f"   {time.monotonic() - began:.0f} s, {self.left():.0f} s left", flush=True)
+        return code, text
+
+
+def words_of(command):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
+    except OSError:
+        return ""
+
+
+def architecture():
+    """What to compile for: the first GPU's capability, with the features of its family where there are some."""
+    capability = words_of(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]).splitlines()[0]
+    number = capability.replace(".", "")
+    return number + "a" if int(number) >= 90 else number
+
+
+def build(run):
+    code, _ = run.command("configure", "cmake", "--preset", "gpu", f"-DDELTATAPE_CUDA_ARCHITECTURES={architecture()}",
+                          limit=60)
+    if code == 0:
+        code, _ = run.command("build", "cmake", "--build", BUILD, "--parallel", run.jobs, limit=330)
+    run.row("build", "library, tests, benchmarks", f"{LIMIT_S - run.left():.0f} s", "ok" if code == 0 else "FAILED")
+    return code == 0
+
+
+def tests(run):
+    """Everything labelled gpu; the same cases are skipped where there is no device."""
+    code, text = run.command("tests", "ctest", "--test-dir", BUILD, "-L", "^gpu$", "--parallel", "4",
+                             "--output-on-failure", limit=150)
+    summary = [line for line in text.splitlines() if "tests passed" in line]
+    run.row("tests", "ctest -L gpu", summary[-1].strip() if summary else "no summary", "ok" if code == 0 else "FAILED")
+
+
+def gold(run, folder):
+    """Stored cases with float64 answers, by every implementation that the device has."""
+    cases = sorted(str(path.parent) for path in folder.glob("op_*/config.json"))
+    if not cases:
+        run.row("gold", str(folder.name), "no cases here", "not run")
+        return
+    for dtype in ("f64", "f32", "bf16"):
+        code, text = run.command(f"gold-{dtype}", BUILD / "deltatape", "kda", *cases, "--device", "cuda", "--dtype",
+                                 dtype, "--check", limit=60)
+        lines = [line for line in text.splitlines() if line.strip()]
+        run.row("gold", f"{len(cases)} cases, {dtype}", lines[-1] if lines else "-", "ok" if code == 0 else "FAILED")
+
+
+def errors(run):
+    """v1 against float64 on the gate sets, within 1.5 of the table of docs/gpu-results.md."""
+    code, text = run.command("errors", BUILD / "benchmarks" / "gpu_kda_errors", "--json", run.out / "errors.json",
+                             limit=60)
+    lines = [line for line in text.splitlines() if line.strip()]
+    run.row("errors", "six gate sets against float64", lines[-1] if lines else "-", "ok" if code == 0 else "FAILED")
+
+
+def sanitizer(run):
+    """compute-sanitizer on tiny shapes. Some machines refuse it: that is no failure of ours."""
+    tool = next(iter(sorted(glob.glob("/usr/local/cuda*/bin/compute-sanitizer"))), "compute-sanitizer")
+    for check in ("memcheck", "racecheck", "synccheck"):
+        code, text = run.command(f"sanitizer-{check}", tool, "--tool", check, "--error-exitcode", "9",
+                                 BUILD / "benchmarks" / "gpu_kda_errors", "--tiny", limit=45)
+        if code is None:
+            run.row("sanitizer", check, "not finished in its time", "not run")
+        elif code == 127 or "not supported" in text.lower():
+            run.row("sanitizer", check, "the tool does not run here", "not run")
+        else:
+            last = [line for line in text.splitlines() if "ERROR SUMMARY" in line or "RACECHECK SUMMARY" in line]
+            run.row("sanitizer", check, last[-1].strip("= ") if last else "-", "ok" if code == 0 else "FAILED")
+
+
+def ceilings(run):
+    code, text = run.command("ceilings", BUILD / "benchmarks" / "gpu_ceilings", limit=30)
+    if code != 0:
+        run.row("ceilings", "copy and products", "-", "FAILED")
+        return None
+    figures = json.loads(text.strip().splitlines()[-1])
+    (run.out / "ceilings.json").write_text(json.dumps(figures))
+    run.row("ceilings", "copy", f"{figures['copy_bytes_per_s'] / 1e12:.2f} TB/s", "ok")
+    for key, what in (("bf16_product_flops", "bf16 product by cuBLAS"), ("mma_sync_flops", "mma.sync"),
+                      ("wgmma_flops", "wgmma")):
+        if figures[key]:
+            run.row("ceilings", what, f"{figures[key] / 1e12:.0f} TFLOP/s", "ok")
+    return figures
+
+
+def times(run, figures, quick):
+    command = [sys.executable, ROOT / "benchmarks" / "gpu" / "kda_times.py", "--library",
+               BUILD / "benchmarks" / "libdeltatape_kda_gpu.so", "--json", run.out / "times.json", "--seconds",
+               max(20, int(run.left() - 110))]
+    if figures:
+        command += ["--ceilings", run.out / "ceilings.json"]
+    if quick:
+        command.append("--quick")
+    code, text = run.command("times", *command, limit=max(30, run.left() - 60))
+    if not (run.out / "times.json").exists():
+        run.row("times", "KDA", "no figures", "FAILED")
+        return ""
+    measured = json.loads((run.out / "times.json").read_text())
+    for row in measured["rows"]:
+        if "error" in row:
+            run.row("times", row["shape"], row["error"], "FAILED")
+            continue
+        key = (row["shape"], row["pass"])
+        result = f"{row['ms']:.3f} ms"
+        if key in PREDICTED_MS:
+            result += f" (predicted {PREDICTED_MS[key]})"
+        if row.get("share_of_floor"):
+            result += f", {row['share_of_floor']:.0%} of the floor"
+        verdict = "FLA not timed"
+        if row["ratio"]:
+            result += f", {row['ratio']:.2f}x FLA"
+            verdict = "ok" if row["ratio"] >= AIMS.get(key, LEAST_RATIO) else "missed"
+        run.row("times", f"{row['shape']}, {row['pass']}", result, verdict)
+    if code != 0:
+        run.failures += 1
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    return "\n".join([f"Peer: {measured['fla'] or 'none'}.", "", *table])
+
+
+def training(run):
+    """The example model on both devices: the curves must agree."""
+    losses = {}
+    for device in ("cpu", "cuda"):
+        folder = run.out / f"train-{device}"
+        code, _ = run.command(f"train-{device}", BUILD / "deltatape", "train", "--task", "palindrome", "--steps", "40",
+                              "--batch", "4", "--seq-len", "64", "--seed", "3", "--device", device, "--out", folder,
+                              limit=60)
+        if code != 0:
+            run.row("training", device, "did not run", "FAILED")
+            return
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        losses[device] = [json.loads(line)["loss"] for line in lines if "loss" in json.loads(line)]
+    pairs = list(zip(losses["cpu"], losses["cuda"]))
+    apart = max((abs(a - b) / abs(a) for a, b in pairs), default=float("nan"))
+    good = bool(pairs) and len(losses["cpu"]) == len(losses["cuda"]) and apart < 1e-3
+    run.row("training", f"{len(pairs)} losses, CPU and GPU", f"at most {apart:.1e} apart", "ok" if good else "FAILED")
+
+
+def table_of(run):
+    lines = ["| step | what | result | verdict |", "|---|---|---|---|"]
+    return "\n".join(lines + [f"| {step} | {what} | {result} | {verdict} |" for step, what, result, verdict in run.rows])
+
+
+def heading(figures):
+    commit = words_of(["git", "rev-parse", "--short", "HEAD"]) or "not in a repository"
+    if words_of(["git", "status", "--porcelain"]):
+        commit += " with changes"
+    driver = words_of(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]).splitlines()
+    nvcc = words_of(["nvcc", "--version"]).splitlines()
+    name = figures["gpu"] if figures else (driver[0] if driver else "GPU")
+    return (f"## {datetime.date.today().isoformat()}, {name}\n\nCommit {commit}. Driver: "
+            f"{driver[0] if driver else 'unknown'}. {nvcc[-2] if len(nvcc) > 1 else 'nvcc unknown'}.\n")
+
+
+def write_results(text):
+    """The newest run first, below what the page says by itself."""
+    page = RESULTS.read_text()
+    before, mark, after = page.partition(MARK)
+    if not mark:
+        raise SystemExit(f"{RESULTS} has no line '{MARK}'")
+    RESULTS.write_text(f"{before}{MARK}\n\n{text.strip()}\n{after}")
+
+
+def use_wheels(run, folder):
+    site = ROOT / "build" / "wheels"
+    wheels = sorted(glob.glob(f"{folder}/*.whl"))
+    code, _ = run.command("wheels", sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps",
+                          "--upgrade", "--target", site, *wheels, limit=60)
+    if code == 0:
+        run.environment["PYTHONPATH"] = f"{site}:{run.environment.get('PYTHONPATH', '')}"
+    run.row("wheels", f"{len(wheels)} Python wheels", folder, "ok" if code == 0 else "FAILED")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--jobs", default=str(os.cpu_count()))
+    parser.add_argument("--wheels", help="a folder of Python wheels to install for this run")
+    parser.add_argument("--gold", type=pathlib.Path, default=ROOT / "tests" / "data" / "gold")
+    parser.add_argument("--quick", action="store_true", help="small shapes")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    run = Run(arguments.out.resolve(), arguments.jobs)
+    if arguments.wheels:
+        use_wheels(run, arguments.wheels)
+    figures, peers = None, ""
+    if build(run):
+        figures = ceilings(run)
+        tests(run)
+        errors(run)
+        gold(run, arguments.gold)
+        training(run)
+        sanitizer(run)
+        peers = times(run, figures, arguments.quick)
+    text = f"{heading(figures)}\n{table_of(run)}\n\n{peers}"
+    (run.out / "table.md").write_text(text)
+    write_results(text)
+    print(f"\n{text}\n\n{len(run.rows)} rows, {run.failures} failed", flush=True)
+    return 1 if run.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
