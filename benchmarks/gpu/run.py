@@ -247,7 +247,7 @@ def main():
     parser.add_argument("--jobs", default=str(os.cpu_count()))
     parser.add_argument("--wheels", help="a folder of Python wheels to install for this run")
     parser.add_argument("--gold", type=pathlib.Path, default=ROOT / "tests" / "data" / "gold")
-    parser.add_argument("--quick", action="store_true", help="small shapes")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, to see that it works")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     run = Run(arguments.out.resolve(), arguments.jobs)
