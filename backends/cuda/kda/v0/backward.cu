@@ -104,12 +104,12 @@ void backward(const KernelProblem& problem, const KernelInputs& inputs, const Ke
 }
 
 template <class T>
-Memory memory_of(const KernelProblem& problem, bool saved) {
+Memory memory_of(const KernelProblem& problem) {
   const Call call(problem);
   Wanted all;
   all.q = all.k = all.beta = all.log_decay = true;
   all.A_log = all.dt_bias = problem.gate != Gate::none;
-  all.recompute = !saved;
+  all.recompute = !problem.save_intermediates;
   const Split split = split_of<T, Backward>(function_name(problem), call);
   const Cut forward = cut_forward<T>(call, problem.workspace_limit);
   const Cut backward = cut_backward<T>(call, split, Extent(problem), all, problem.workspace_limit);
@@ -122,7 +122,7 @@ Memory memory_of(const KernelProblem& problem, bool saved) {
 template void backward<float>(const KernelProblem&, const KernelInputs&, const KernelUpstream&, const KernelGradients&);
 template void backward<double>(const KernelProblem&, const KernelInputs&, const KernelUpstream&,
                                const KernelGradients&);
-template Memory memory_of<float>(const KernelProblem&, bool);
-template Memory memory_of<double>(const KernelProblem&, bool);
+template Memory memory_of<float>(const KernelProblem&);
+template Memory memory_of<double>(const KernelProblem&);
 
 }  // namespace deltatape::cuda::kda::v0

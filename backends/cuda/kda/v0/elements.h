@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "backends/cuda/hd.h"
+#include "backends/cuda/element.h"
 #include "core/tensor.h"
 
 namespace deltatape::cuda::kda::v0 {
@@ -21,9 +21,9 @@ class Reader {
       case DType::f64:
         return static_cast<T>(static_cast<const double*>(data_)[i]);
       case DType::bf16:
-        return static_cast<T>(static_cast<float>(static_cast<const BFloat16*>(data_)[i]));
+        return static_cast<T>(widen(static_cast<const BFloat16*>(data_)[i]));
       case DType::f16:
-        return static_cast<T>(static_cast<float>(static_cast<const Float16*>(data_)[i]));
+        return static_cast<T>(widen(static_cast<const Float16*>(data_)[i]));
       default:
         return static_cast<T>(static_cast<const float*>(data_)[i]);
     }
@@ -48,10 +48,10 @@ class Writer {
         static_cast<double*>(data_)[i] = static_cast<double>(value);
         return;
       case DType::bf16:
-        static_cast<BFloat16*>(data_)[i] = BFloat16(static_cast<float>(value));
+        static_cast<BFloat16*>(data_)[i] = narrow<BFloat16>(static_cast<float>(value));
         return;
       case DType::f16:
-        static_cast<Float16*>(data_)[i] = Float16(static_cast<float>(value));
+        static_cast<Float16*>(data_)[i] = narrow<Float16>(static_cast<float>(value));
         return;
       default:
         static_cast<float*>(data_)[i] = static_cast<float>(value);

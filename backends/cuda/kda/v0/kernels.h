@@ -17,9 +17,9 @@ struct Memory {
   int64_t forward_heads = 0;
   int64_t backward_heads = 0;
 };
-/// What a call of these sizes takes; `saved`: forward keeps states for backward. Throws Error where K is too large.
+/// What a call of these sizes takes. Throws Error where K is too large.
 template <class T>
-Memory memory_of(const KernelProblem& problem, bool saved);
+Memory memory_of(const KernelProblem& problem);
 
 template <class T>
 void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs);
