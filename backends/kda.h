@@ -111,8 +111,8 @@ struct KernelDecode {
 
 /// What a backend runs for a call.
 struct KernelPlan {
-  std::string text;                // which kernels and why, in words; empty where there is but one choice
-  Shape saved_shape;               // of KernelOutputs::saved
+  std::string text = {};           // which kernels and why, in words; empty where there is but one choice
+  Shape saved_shape = {};          // of KernelOutputs::saved
   DType saved_dtype = DType::f32;  // of KernelOutputs::saved
   int64_t forward_bytes = 0;       // of device memory beside the tensors of the call
   int64_t backward_bytes = 0;      // likewise, where all gradients are wanted
