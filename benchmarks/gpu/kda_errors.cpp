@@ -3,7 +3,7 @@
 // far off.
 //
 // Usage: gpu_kda_errors [--json FILE] [--tiny] [--device cpu|cuda]
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
