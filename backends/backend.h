@@ -164,6 +164,8 @@ class Backend {
   virtual void random_integers(PhiloxState state, int64_t low, int64_t high, const Tensor& out) const = 0;
 };
 
+/// The one of CUDA devices. Throws Error in a build without CUDA.
+const Backend& cuda_backend();
 /// The backend of a device.
 const Backend& backend_of(Device device);
 /// The backend of a tensor's device.
