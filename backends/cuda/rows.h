@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "backends/cuda/block_launch.h"
 #include "backends/cuda/element.h"
 #include "core/tensor.h"
 
@@ -25,6 +26,9 @@ struct Pack {
   DT_HD Compute<T>& operator[](int i) { return v[i]; }
   DT_HD const Compute<T>& operator[](int i) const { return v[i]; }
 };
+
+/// Lines of up to so many packs are given to one warp.
+inline constexpr int64_t kPacksOfWarp = 128;
 
 namespace detail {
 template <class T>
@@ -141,6 +145,7 @@ FoundLayout line_layout(const Tensor& x, int dim);
 
 /// `x` itself where its lines along `dim` can be described, else a dense copy.
 Tensor with_lines(const Tensor& x, int dim);
+inline Tensor with_rows(const Tensor& x) { return with_lines(x, x.rank() - 1); }
 
 /// The lines of a tensor for which line_layout fits (every dense one, and what with_lines gives).
 template <class T>
@@ -153,6 +158,34 @@ Lines<T> lines_of(const Tensor& x, int dim) {
 template <class T>
 Lines<T> rows_of(const Tensor& x) {
   return lines_of<T>(x, x.defined() ? x.rank() - 1 : 0);
+}
+
+/// body(line, pack) for every pack of every line.
+template <class T, class Body>
+struct ByPack {
+  int64_t packs;  // per line
+  Body body;
+  DT_HD void operator()(int64_t i) const {
+    const Division place = divide(i, packs);
+    body(place.quotient, place.remainder);
+  }
+};
+template <class T, class Body>
+void launch_packs(const Stream& stream, const LineLayout& layout, const Body& body) {
+  const int64_t packs = packs_of<T>(layout.length);
+  launch_elements(stream, layout.count * packs, ByPack<T, Body>{packs, body});
+}
+
+/// Launches Program<threads, T>{arguments..}, whose blocks are lines or groups of them: a warp each where lines are
+/// short, else 256 threads.
+template <class T, template <int, class> class Program, class... Arguments>
+void launch_for_lines(const Stream& stream, int64_t blocks, int64_t length, int64_t shared,
+                      const Arguments&... arguments) {
+  if (packs_of<T>(length) <= kPacksOfWarp) {
+    launch_program<kWarp>(stream, blocks, shared, Program<kWarp, T>{arguments...});
+  } else {
+    launch_program<256>(stream, blocks, shared, Program<256, T>{arguments...});
+  }
 }
 
 }  // namespace deltatape::cuda
