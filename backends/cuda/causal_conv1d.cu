@@ -25,13 +25,13 @@ struct Problem {
 };
 
 /// A piece of time of some channels: threads count channels fastest.
-struct Place {
+struct Part {
   int64_t entry;
   int64_t first;  // time
   int64_t last;
   int64_t pack;
 };
-DT_HD inline Place place_of(const Problem& problem, int64_t i, int64_t packs, int64_t steps) {
+DT_HD inline Part part_of(const Problem& problem, int64_t i, int64_t packs, int64_t steps) {
   const Division across = divide(i, packs);
   const Division along = divide(across.quotient, (problem.time + steps - 1) / steps);
   const int64_t first = along.remainder * steps;
@@ -66,7 +66,7 @@ struct ConvolutionForward {
   Lines<T> out;
 
   DT_HD void operator()(int64_t i) const {
-    const Place place = place_of(problem, i, packs_of<T>(problem.channels), kSteps);
+    const Part place = part_of(problem, i, packs_of<T>(problem.channels), kSteps);
     constexpr int kKept = kWidth == 0 ? 1 : kWidth;
     Pack<T> kept[kKept];
     if constexpr (kWidth > 0) {
@@ -110,7 +110,7 @@ struct ConvolutionBackwardX {
   Lines<T> dx;
 
   DT_HD void operator()(int64_t i) const {
-    const Place place = place_of(problem, i, packs_of<T>(problem.channels), kSteps);
+    const Part place = part_of(problem, i, packs_of<T>(problem.channels), kSteps);
     constexpr int kKept = kWidth == 0 ? 1 : kWidth;
     Pack<T> kept[kKept];
     if constexpr (kWidth > 0) {
@@ -158,7 +158,7 @@ struct ConvolutionBackwardWeight {
     const Division by_tap = divide(i, packs * problem.width);
     const Division across = divide(by_tap.remainder, packs);
     const int64_t tap = across.quotient;
-    const Place place = place_of(problem, by_tap.quotient * packs + across.remainder, packs, kPieceSteps);
+    const Part place = part_of(problem, by_tap.quotient * packs + across.remainder, packs, kPieceSteps);
     Pack<T> sum;
     for (int j = 0; j < kPack<T>; ++j) {
       sum[j] = Compute<T>(0);

@@ -13,29 +13,6 @@ namespace {
 void CudaBackend::matmul(const Tensor& /*a*/, const Tensor& /*b*/, const Tensor& /*out*/) const { not_yet("matmul"); }
 
 // Reductions, norms, indexing, convolution, training.
-void CudaBackend::solve_triangular(const Tensor& /*a*/, const Tensor& /*b*/, bool /*lower*/, bool /*unit*/,
-                                   const Tensor& /*out*/) const {
-  not_yet("solve_triangular");
-}
-void CudaBackend::triangle(const Tensor& /*x*/, bool /*lower*/, int64_t /*diagonal*/, const Tensor& /*out*/) const {
-  not_yet("triangle");
-}
-void CudaBackend::gather(const Tensor& /*x*/, int /*dim*/, const Tensor& /*index*/, const Tensor& /*out*/) const {
-  not_yet("gather");
-}
-void CudaBackend::scatter_add(const Tensor& /*src*/, int /*dim*/, const Tensor& /*index*/,
-                              const Tensor& /*out*/) const {
-  not_yet("scatter_add");
-}
-void CudaBackend::index_select(const Tensor& /*x*/, int /*dim*/, const Tensor& /*index*/, const Tensor& /*out*/) const {
-  not_yet("index_select");
-}
-void CudaBackend::index_add(const Tensor& /*src*/, int /*dim*/, const Tensor& /*index*/, const Tensor& /*out*/) const {
-  not_yet("index_add");
-}
-void CudaBackend::topk(const Tensor& /*x*/, int64_t /*k*/, const Tensor& /*values*/, const Tensor& /*indices*/) const {
-  not_yet("topk");
-}
 
 // Kimi Delta Attention.
 void CudaBackend::kda_forward(const kda::KernelProblem& /*problem*/, const kda::KernelInputs& /*inputs*/,

@@ -32,7 +32,7 @@ inline constexpr int64_t kPacksOfWarp = 128;
 
 namespace detail {
 template <class T>
-struct alignas(16) Words {
+struct alignas(16) PackWords {
   T v[kPack<T>];
 };
 }  // namespace detail
@@ -50,7 +50,7 @@ class Line {
     Pack<T> result;
     const int64_t first = p * kPack<T>;
     if (vector_ && first + kPack<T> <= length_) {
-      const auto words = *reinterpret_cast<const detail::Words<T>*>(data_ + first);
+      const auto words = *reinterpret_cast<const detail::PackWords<T>*>(data_ + first);
       for (int j = 0; j < kPack<T>; ++j) {
         result[j] = widen(words.v[j]);
       }
@@ -80,11 +80,11 @@ class OutLine {
   DT_HD void set_pack(int64_t p, const Pack<T>& values) const {
     const int64_t first = p * kPack<T>;
     if (vector_ && first + kPack<T> <= length_) {
-      detail::Words<T> words;
+      detail::PackWords<T> words;
       for (int j = 0; j < kPack<T>; ++j) {
         words.v[j] = narrow<T>(values[j]);
       }
-      *reinterpret_cast<detail::Words<T>*>(data_ + first) = words;
+      *reinterpret_cast<detail::PackWords<T>*>(data_ + first) = words;
     } else {
       for (int j = 0; j < kPack<T>; ++j) {
         if (first + j < length_) {

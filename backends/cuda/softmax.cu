@@ -227,9 +227,10 @@ void CudaBackend::cross_entropy_backward(const Tensor& logits, const Tensor& tar
     using T = decltype(tag);
     using C = Compute<T>;
     const Lines<T> lines = rows_of<T>(logits);
-    launch_for_lines<T, CrossEntropyBackward>(current_stream(logits.device()), lines.layout, lines, place,
-                                              static_cast<const C*>(largest.raw()), static_cast<const C*>(sum.raw()),
-                                              static_cast<const C*>(weight.raw()), rows_of<T>(out));
+    launch_for_lines<T, CrossEntropyBackward>(current_stream(logits.device()), lines.layout.count, lines.layout.length,
+                                              0, lines, place, static_cast<const C*>(largest.raw()),
+                                              static_cast<const C*>(sum.raw()), static_cast<const C*>(weight.raw()),
+                                              rows_of<T>(out));
   });
 }
 
