@@ -27,10 +27,11 @@ struct ScanArguments {
   const SequenceEntry* sequences = nullptr;  // longest first
   const float* initial_state = nullptr;      // [N,HV,K,V] ([N,HV,V,K] with v_first) or null
   float* final_state = nullptr;              // likewise
-  float* h = nullptr;                        // [chunks,HV,K,V] ([..,V,K]) or null: the states before chunks
-  BFloat16* o = nullptr;                     // [rows,HV,V]; not with kForBackward
-  BFloat16* h_bf16 = nullptr;                // [chunks,heads,V,K]; with kForBackward only
-  BFloat16* v_new = nullptr;                 // [rows,heads,V]; likewise
+  float* h = nullptr;  // [*,HV,K,V] ([..,V,K]) or null: the states before every `chunks_per_h`-th chunk
+  int chunks_per_h = 1;
+  BFloat16* o = nullptr;       // [rows,HV,V]; not with kForBackward
+  BFloat16* h_bf16 = nullptr;  // [chunks,heads,V,K]; with kForBackward only
+  BFloat16* v_new = nullptr;   // [rows,heads,V]; likewise
   int HV = 1;
   int V = 1;
   int first_head = 0;
@@ -150,8 +151,8 @@ class ScanWarp {
   }
 
   DT_DEVICE void step(int chunk) {
-    if (p_.h != nullptr) {
-      store_state(p_.h + state_offset(sequence_.first_h + chunk));
+    if (p_.h != nullptr && chunk % p_.chunks_per_h == 0) {
+      store_state(p_.h + state_offset(sequence_.first_h + chunk / p_.chunks_per_h));
     }
     tile::FragA state[kChannels];
     tile::unroll<kChannels>([&](auto c) { state[c] = tile::as_a(S_[c]); });
