@@ -63,9 +63,8 @@ NamedResults run_kernels(const KernelCall& call, Device device, unsigned gradien
   }
   backend.kda_forward(p, in, out);
 
-  const kda::KernelUpstream upstream{.d_o = copy_to(call.d_o, device),
-                                     .d_final_state = copy_to(call.d_final_state, device),
-                                     .saved = out.saved};
+  const kda::KernelUpstream upstream{
+      .d_o = copy_to(call.d_o, device), .d_final_state = copy_to(call.d_final_state, device), .saved = out.saved};
   const std::array<const Tensor*, 8> inputs{&in.q,    &in.k,     &in.v,       &in.g,
                                             &in.beta, &in.A_log, &in.dt_bias, &in.initial_state};
   const std::array<const char*, 8> names{"dq", "dk", "dv", "dg", "dbeta", "dA_log", "ddt_bias", "dh0"};
