@@ -8,9 +8,11 @@ namespace deltatape::cuda::tile {
 
 class Team;
 
-/// Where in the source a warp waits: for error messages of the host twin.
-struct Where {};
-DT_DEVICE constexpr Where here() { return {}; }
+/// A place in the source, for messages of the host twin.
+struct Where {
+  const char* file;
+  int line;
+};
 
 struct BlockIndex {
   int x;
@@ -21,7 +23,7 @@ struct BlockIndex {
 DT_DEVICE int warp_of_block() { return static_cast<int>(threadIdx.x / kLanes); }
 DT_DEVICE void check_member(const Team& /*team*/) {}
 
-DT_DEVICE void meet(int barrier, int warps, Where /*where*/) {
+DT_DEVICE void meet(int barrier, int warps, const Where& /*where*/) {
   if (barrier == 0) {
     __syncthreads();
   } else {

@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <random>
-#include <source_location>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +17,16 @@
 #include "backends/cuda/kda/tile/host/memory.h"
 #include "backends/cuda/kda/tile/host/shadow.h"
 #include "core/error.h"
+
+namespace deltatape::cuda::tile {
+
+/// A place in the source.
+struct Where {
+  const char* file;
+  int line;
+};
+
+}  // namespace deltatape::cuda::tile
 
 namespace deltatape::cuda::tile::host {
 
@@ -147,7 +156,7 @@ class Machine {
   }
 
   /// All of `count` warps meet at barrier `id`.
-  void barrier(int id, int count, std::source_location where) {
+  void barrier(int id, int count, const Where& where) {
     check_whole_warp("sync");
     Barrier& barrier = barriers_[id];
     check(barrier.arrived == 0 || barrier.count == count, "tile",
@@ -165,7 +174,7 @@ class Machine {
       ++barrier.round;
     }
     wait([&barrier, round] { return barrier.round > round; },
-         fmt::format("barrier {} of {} warps ({}:{})", id, count, base_name(where.file_name()), where.line()));
+         fmt::format("barrier {} of {} warps ({}:{})", id, count, base_name(where.file), where.line));
     self().clock.join(barrier.done[round].met);
     if (--barrier.done[round].readers == 0) {
       barrier.done.erase(round);
