@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <source_location>
 
 #include "backends/cuda/kda/tile/launch.h"
 #include "backends/cuda/runtime/stream.h"
@@ -37,7 +36,7 @@ __global__ void __launch_bounds__(Kernel::kWarps* tile::kLanes, Kernel::kBlocksP
 /// Kernel()(block, params) for blocks 0 .. size.blocks - 1.
 template <class Kernel>
 void launch(const Stream& stream, const LaunchSize& size, const typename Kernel::Params& params,
-            std::source_location where = std::source_location::current()) {
+            Place where = Place::here()) {
   if (size.blocks == 0) {
     return;
   }
