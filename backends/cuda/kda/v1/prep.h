@@ -588,16 +588,14 @@ class PrepBlock {
     tile::each_lane([&](int lane) {
       if (lane < 16) {
         tile::unroll<16>([&](auto i) {
-          float sum = lane == i ? 1.0F : 0.0F;
-          tile::unroll<(decltype(i)::value + 3) / 4>([&](auto part) {
-            const auto row = M().template read<4>(first + i, first + 4 * part);
-            tile::unroll<4>([&](auto j) {
-              if constexpr (4 * decltype(part)::value + decltype(j)::value < decltype(i)::value) {
-                sum -= row[j] * x(lane, 4 * part + j);
-              }
-            });
+          constexpr int kRow = decltype(i)::value;
+          float sum = lane == kRow ? 1.0F : 0.0F;
+          tile::unroll<(kRow + 3) / 4>([&](auto part) {
+            constexpr int kFirst = 4 * decltype(part)::value;
+            const auto row = M().template read<4>(first + kRow, first + kFirst);
+            tile::unroll<(kRow < kFirst + 4 ? kRow - kFirst : 4)>([&](auto j) { sum -= row[j] * x(lane, kFirst + j); });
           });
-          x(lane, i) = lane <= i ? sum : 0.0F;  // chosen, not computed: a later row may be NaN
+          x(lane, kRow) = lane <= kRow ? sum : 0.0F;  // chosen, not computed: a later row may be NaN
         });
       }
     });
