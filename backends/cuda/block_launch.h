@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <source_location>
 
 #include "backends/cuda/block.h"
 #include "backends/cuda/launch.h"
+#include "backends/cuda/runtime/place.h"
 
 namespace deltatape::cuda {
 namespace detail {
@@ -47,7 +47,7 @@ struct Program {
 /// the body takes. `min_blocks` that are to fit on a multiprocessor limit the registers.
 template <int kThreads, int min_blocks = 1, class Body>
 void launch_program(const Stream& stream, int64_t count, int64_t shared, const Body& body,
-                    std::source_location where = std::source_location::current()) {
+                    Place where = Place::here()) {
   constexpr int kTogether = detail::Program<kThreads, Body>::kTogether;
   constexpr int64_t kMostBlocks = (int64_t{1} << 31) - 1;
   const int64_t bytes = Block<kThreads>::kScratch + shared;

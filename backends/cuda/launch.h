@@ -5,9 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <source_location>
 
 #include "backends/cuda/hd.h"
+#include "backends/cuda/runtime/place.h"
 #include "backends/cuda/runtime/stream.h"
 
 #ifdef __CUDACC__
@@ -72,8 +72,7 @@ __global__ void __launch_bounds__(max_threads, min_blocks) block_kernel(const __
 
 /// body(i) for every i in [0, n), in any order.
 template <class Body>
-void launch_elements(const Stream& stream, int64_t n, const Body& body,
-                     std::source_location where = std::source_location::current()) {
+void launch_elements(const Stream& stream, int64_t n, const Body& body, Place where = Place::here()) {
   if (n <= 0) {
     return;
   }
@@ -92,7 +91,7 @@ void launch_elements(const Stream& stream, int64_t n, const Body& body,
 /// On the host a block is one call: bodies go through collectives (backends/cuda/block.h, backends/cuda/kda/tile).
 template <int max_threads = 256, int min_blocks = 1, class Body>
 void launch_blocks(const Stream& stream, Grid grid, int threads, size_t shared_bytes, const Body& body,
-                   std::source_location where = std::source_location::current()) {
+                   Place where = Place::here()) {
   if (grid.x <= 0 || grid.y <= 0 || grid.z <= 0) {
     return;
   }

@@ -10,41 +10,7 @@ namespace {
 }  // namespace
 
 // Elementwise, products, random numbers.
-void CudaBackend::fill(double /*value*/, const Tensor& /*out*/) const { not_yet("fill"); }
-void CudaBackend::copy(const Tensor& /*in*/, const Tensor& /*out*/) const { not_yet("copy"); }
-void CudaBackend::arange(double /*start*/, double /*step*/, const Tensor& /*out*/) const { not_yet("arange"); }
-void CudaBackend::unary(UnaryKind /*kind*/, const Tensor& /*x*/, const Tensor& /*out*/) const { not_yet("unary"); }
-void CudaBackend::binary(BinaryKind /*kind*/, const Tensor& /*a*/, const Tensor& /*b*/, const Tensor& /*out*/) const {
-  not_yet("binary");
-}
-void CudaBackend::binary_scalar(BinaryKind /*kind*/, const Tensor& /*x*/, double /*scalar*/, bool /*scalar_first*/,
-                                const Tensor& /*out*/) const {
-  not_yet("binary_scalar");
-}
-void CudaBackend::compare(CompareKind /*kind*/, const Tensor& /*a*/, const Tensor& /*b*/, const Tensor& /*out*/) const {
-  not_yet("compare");
-}
-void CudaBackend::compare_scalar(CompareKind /*kind*/, const Tensor& /*a*/, double /*scalar*/,
-                                 const Tensor& /*out*/) const {
-  not_yet("compare_scalar");
-}
-void CudaBackend::where(const Tensor& /*condition*/, const Tensor& /*a*/, const Tensor& /*b*/,
-                        const Tensor& /*out*/) const {
-  not_yet("where");
-}
-void CudaBackend::clamp(const Tensor& /*x*/, double /*low*/, double /*high*/, const Tensor& /*out*/) const {
-  not_yet("clamp");
-}
-void CudaBackend::add_scaled(const Tensor& /*x*/, double /*scale*/, const Tensor& /*out*/) const {
-  not_yet("add_scaled");
-}
 void CudaBackend::matmul(const Tensor& /*a*/, const Tensor& /*b*/, const Tensor& /*out*/) const { not_yet("matmul"); }
-void CudaBackend::uniform(PhiloxState /*state*/, const Tensor& /*out*/) const { not_yet("uniform"); }
-void CudaBackend::normal(PhiloxState /*state*/, const Tensor& /*out*/) const { not_yet("normal"); }
-void CudaBackend::random_integers(PhiloxState /*state*/, int64_t /*low*/, int64_t /*high*/,
-                                  const Tensor& /*out*/) const {
-  not_yet("random_integers");
-}
 
 // Reductions, norms, indexing, convolution, training.
 void CudaBackend::reduce(ReduceKind /*kind*/, const Tensor& /*x*/, const Tensor& /*out*/) const { not_yet("reduce"); }

@@ -10,12 +10,12 @@
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <source_location>
 #include <vector>
 
 #include "backends/cuda/host/arena.h"
 #include "backends/cuda/host/schedule.h"
 #include "backends/cuda/host/submit.h"
+#include "backends/cuda/runtime/place.h"
 #include "core/device_memory.h"
 #include "core/error.h"
 
@@ -67,7 +67,7 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
   if (bytes == 0) {
     return;
   }
-  const auto where = std::source_location::current();
+  const auto where = Place::here();
   if (from_device.is_cpu() && !is_pinned(from)) {
     const auto* first = static_cast<const unsigned char*>(from);
     host::submit(stream, where, [to, staged = std::vector<unsigned char>(first, first + bytes)] {
@@ -83,7 +83,7 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
 
 void fill_bytes(void* to, unsigned char value, size_t bytes, const Stream& stream) {
   if (bytes > 0) {
-    host::submit(stream, std::source_location::current(), [=] { std::memset(to, value, bytes); });
+    host::submit(stream, Place::here(), [=] { std::memset(to, value, bytes); });
   }
 }
 
@@ -137,7 +137,7 @@ void* allocate_on_device(size_t bytes, Device device) {
     used += bytes;
   }
   auto* data = static_cast<unsigned char*>(block) + kGuard;
-  host::submit(current_stream(device), std::source_location::current(), [data, bytes] {
+  host::submit(current_stream(device), Place::here(), [data, bytes] {
     std::memset(data - kGuard, kGuardByte, kGuard);
     std::memset(data, kFreshByte, bytes);
     std::memset(data + bytes, kGuardByte, kGuard);
@@ -152,7 +152,7 @@ void free_on_device(void* data, size_t bytes, Device device) noexcept {
   }
   auto* first = static_cast<unsigned char*>(data);
   try {
-    host::submit(current_stream(device), std::source_location::current(), [first, bytes] {
+    host::submit(current_stream(device), Place::here(), [first, bytes] {
       if (!all_guard_bytes(first - kGuard) || !all_guard_bytes(first + bytes)) {
         std::fprintf(stderr, "deltatape: memory outside a CUDA tensor's storage of %zu bytes was written to\n", bytes);
         std::abort();

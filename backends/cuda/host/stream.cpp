@@ -69,7 +69,7 @@ Order::Order(int64_t n) : n_(n) {
   }
 }
 
-void submit(const Stream& /*stream*/, std::source_location /*where*/, std::function<void()> work) {
+void submit(const Stream& /*stream*/, Place /*where*/, std::function<void()> work) {
   Queue& all = queue();
   const std::scoped_lock lock(all.mutex);
   ++all.launches;
@@ -110,10 +110,10 @@ void SharedMemory::check_end() const {
 }
 
 void check_block_launch(int64_t x, int64_t y, int64_t z, int threads, int max_threads, size_t shared_bytes,
-                        std::source_location where) {
+                        Place where) {
   constexpr int64_t kMostX = (int64_t{1} << 31) - 1;
   constexpr int64_t kMostYZ = 65535;
-  const std::string place = fmt::format("{}:{}", where.file_name(), where.line());
+  const std::string place = where.text();
   check(x <= kMostX && y <= kMostYZ && z <= kMostYZ, "launch_blocks", "the grid is [{}, {}, {}] at {}", x, y, z, place);
   check(threads > 0 && threads % 32 == 0 && threads <= max_threads && max_threads <= 1024, "launch_blocks",
         "threads is {} at {}, expected a multiple of 32 up to {}", threads, place, max_threads);
@@ -148,7 +148,7 @@ using Time = std::chrono::steady_clock::time_point;
 Event::Event(Device device) : device_(device), handle_(std::make_shared<Time>()) {}
 
 void Event::record(const Stream& stream) {
-  host::submit(stream, std::source_location::current(),
+  host::submit(stream, Place::here(),
                [handle = handle_] { *static_cast<Time*>(handle.get()) = std::chrono::steady_clock::now(); });
 }
 

@@ -4,16 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <source_location>
 #include <vector>
 
+#include "backends/cuda/runtime/place.h"
 #include "backends/cuda/runtime/stream.h"
 
 namespace deltatape::cuda::host {
 
 /// Puts `work` on the stream: done at once, or when the stream is waited for (backends/cuda/host/schedule.h). Only
 /// while it runs may device memory be touched.
-void submit(const Stream& stream, std::source_location where, std::function<void()> work);
+void submit(const Stream& stream, Place where, std::function<void()> work);
 /// Does everything that is on streams.
 void finish_all();
 
@@ -58,6 +58,6 @@ class SharedMemory {
 
 /// Throws Error for a launch that a GPU would refuse.
 void check_block_launch(int64_t x, int64_t y, int64_t z, int threads, int max_threads, size_t shared_bytes,
-                        std::source_location where);
+                        Place where);
 
 }  // namespace deltatape::cuda::host

@@ -52,11 +52,9 @@ int cuda_device_count() { return devices().count; }
 
 namespace cuda {
 
-void fail_cuda(cudaError_t error, std::string_view call, Device device, std::source_location where) {
+void fail_cuda(cudaError_t error, std::string_view call, Device device, Place where) {
   cudaGetLastError();
-  std::string_view file = where.file_name();
-  file.remove_prefix(file.rfind('/') + 1);  // npos + 1 is 0
-  fail(call, "failed on {} at {}:{}: {}", device, file, where.line(), cudaGetErrorString(error));
+  fail(call, "failed on {} at {}: {}", device, where.text(), cudaGetErrorString(error));
 }
 
 const DeviceProperties& device_properties(Device device) {
