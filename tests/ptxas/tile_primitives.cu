@@ -106,11 +106,11 @@ struct Primitives {
 
 }  // namespace
 
-void launch_primitives(const Primitives::Params& params, cudaStream_t stream) {
-  launch_warps<Primitives>({1}, params, stream);
+void launch_primitives(const Primitives::Params& params, const Stream& stream) {
+  launch_warps<Primitives>(stream, Grid{1}, params);
 }
-void launch_example(const ExampleProduct::Params& params, int blocks, cudaStream_t stream) {
-  launch_warps<ExampleProduct>({blocks}, params, stream);
+void launch_example(const ExampleProduct::Params& params, int blocks, const Stream& stream) {
+  launch_warps<ExampleProduct>(stream, Grid{blocks}, params);
 }
 
 }  // namespace deltatape::cuda::tile

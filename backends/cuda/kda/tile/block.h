@@ -62,12 +62,12 @@ class Team {
   }
 
   /// All warps of the team meet: what they did to memory before, all may rely on after.
-  DT_DEVICE void sync(const char* file = __builtin_FILE(), int line = __builtin_LINE()) const {
+  DT_DEVICE void sync(cuda::Place where = cuda::Place::here()) const {
     check_member(*this);
     if (warps_ == 1) {
       sync_warp();
     } else {
-      meet(barrier_, warps_, Where{file, line});
+      meet(barrier_, warps_, where);
     }
   }
 

@@ -4,6 +4,7 @@
 #include "backends/cuda/kda/tile/host/machine.h"
 #include "backends/cuda/kda/tile/host/shared_memory.h"
 #include "backends/cuda/kda/tile/target.h"
+#include "backends/cuda/runtime/place.h"
 
 namespace deltatape::cuda::tile {
 
@@ -21,7 +22,7 @@ void check_member(const Team& team) {
         team.warps());
 }
 
-inline void meet(int barrier, int warps, const Where& where) {
+inline void meet(int barrier, int warps, cuda::Place where) {
   host::Machine& machine = host::Machine::get();
   check(barrier != 0 || warps == machine.warps(), "tile",
         "barrier 0 is used for {} of {} warps, expected a number of "
