@@ -112,8 +112,8 @@ void ForwardCase::draw() {
     const int T = p.lengths[static_cast<size_t>(n)];
     for (int hv = 0; hv < p.HV; ++hv) {
       HeadInputs<double> in = draw_head(p.set, T, p.K, p.V, p.seed + static_cast<uint64_t>(100 * n + hv), p.states);
-      const int h = hv / (p.HV / p.H);
-      if (h * (p.HV / p.H) != hv) {
+      const int key_head = hv / (p.HV / p.H);
+      if (key_head * (p.HV / p.H) != hv) {
         in.q = heads_.back().q;
         in.k = heads_.back().k;
       }
@@ -121,8 +121,8 @@ void ForwardCase::draw() {
       for (int t = 0; t < T; ++t) {
         const int row = first_rows_[static_cast<size_t>(n)] + t;
         for (int x = 0; x < p.K; ++x) {
-          const auto of_key = static_cast<size_t>((row * p.H + h) * p.K + x);
-          if (p.l2norm && h * (p.HV / p.H) == hv) {
+          const auto of_key = static_cast<size_t>((row * p.H + key_head) * p.K + x);
+          if (p.l2norm && key_head * (p.HV / p.H) == hv) {
             q_[of_key] = nearest_bf16(static_cast<float>(3 * normal(random)));
             k_[of_key] = nearest_bf16(static_cast<float>(2 * normal(random)));
           } else if (!p.l2norm) {
@@ -144,7 +144,7 @@ void ForwardCase::draw() {
         if (p.l2norm) {
           double qq = 1e-6;
           double kk = 1e-6;
-          const auto first = static_cast<size_t>((row * p.H + h) * p.K);
+          const auto first = static_cast<size_t>((row * p.H + key_head) * p.K);
           for (size_t x = 0; x < static_cast<size_t>(p.K); ++x) {
             qq += static_cast<double>(q_[first + x]) * static_cast<double>(q_[first + x]);
             kk += static_cast<double>(k_[first + x]) * static_cast<double>(k_[first + x]);
