@@ -138,6 +138,9 @@ class Backend {
   virtual void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g,
                                  const Tensor& A_log, const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
                                  const Tensor& ddt_bias) const = 0;
+  /// What kda_forward and kda_backward do for a problem whose q, k, v, g and beta have this dtype. Throws Error for
+  /// sizes that the device has no kernel for.
+  [[nodiscard]] virtual kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype) const = 0;
   virtual void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                            const kda::KernelOutputs& outputs) const = 0;
   virtual void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
@@ -164,6 +167,8 @@ class Backend {
   virtual void random_integers(PhiloxState state, int64_t low, int64_t high, const Tensor& out) const = 0;
 };
 
+/// The one of CUDA devices. Throws Error in a build without CUDA.
+const Backend& cuda_backend();
 /// The backend of a device.
 const Backend& backend_of(Device device);
 /// The backend of a tensor's device.

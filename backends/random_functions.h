@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/dtype.h"
 
@@ -16,24 +17,23 @@ constexpr uint64_t philox_u64(const PhiloxWords& words, int half = 0) {
 }
 
 /// Uniform in [0, 1): as many leading bits as the type holds without rounding, so that 1 is never reached
-/// (f32 24 bits, f64 53, bf16 8, f16 11).
+/// (f32 24 bits, f64 53, bf16 8, f16 11). As the type, or as f32 for the 16-bit types, which hold it exactly.
 template <class T>
-constexpr T uniform_number(const PhiloxWords& words);
-template <>
-constexpr float uniform_number<float>(const PhiloxWords& words) {
-  return static_cast<float>(words[0] >> 8) * 0x1p-24F;
+constexpr auto uniform_value(const PhiloxWords& words) {
+  if constexpr (std::is_same_v<T, double>) {
+    return static_cast<double>(philox_u64(words) >> 11) * 0x1p-53;
+  } else if constexpr (std::is_same_v<T, float>) {
+    return static_cast<float>(words[0] >> 8) * 0x1p-24F;
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    return static_cast<float>(words[0] >> 24) * 0x1p-8F;
+  } else {
+    static_assert(std::is_same_v<T, Float16>);
+    return static_cast<float>(words[0] >> 21) * 0x1p-11F;
+  }
 }
-template <>
-constexpr double uniform_number<double>(const PhiloxWords& words) {
-  return static_cast<double>(philox_u64(words) >> 11) * 0x1p-53;
-}
-template <>
-inline BFloat16 uniform_number<BFloat16>(const PhiloxWords& words) {
-  return BFloat16(static_cast<float>(words[0] >> 24) * 0x1p-8F);
-}
-template <>
-inline Float16 uniform_number<Float16>(const PhiloxWords& words) {
-  return Float16(static_cast<float>(words[0] >> 21) * 0x1p-11F);
+template <class T>
+T uniform_number(const PhiloxWords& words) {
+  return T(uniform_value<T>(words));
 }
 
 /// The upper 64 bits of the 128-bit product.

@@ -46,6 +46,7 @@ if(DELTATAPE_SANITIZE)
 endif()
 
 # deltatape_compile_options(TARGET [ISA]): for x86-64-vN where ISA says so, and not for what the build is for in general.
+# nvcc gets flags of its own (cmake/cuda.cmake).
 function(deltatape_compile_options target)
   set(isa "${ARGN}")
   if(isa)
@@ -53,7 +54,7 @@ function(deltatape_compile_options target)
   elseif(portable)
     set(isa ${portable_base})
   endif()
-  target_compile_options(${target} PRIVATE ${warning_flags} ${march_flag})
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${warning_flags};${march_flag}>")
   if(isa AND DELTATAPE_HAVE_LINKER_ISA)
     target_link_options(${target} PRIVATE LINKER:-z,${isa})
   endif()

@@ -1,6 +1,7 @@
 # Lists PROGRAM's test cases and writes OUTPUT, which registers each as a ctest "suite.case".
 # doctest's own module starts the program once more per case to learn its suite; the XML listing has it all in one start.
-# A case or suite whose name contains [slow] gets the label "slow".
+# A case or suite whose name contains [slow] gets the label "slow". One with [gpu] needs a GPU: the label "gpu", and skipped
+# where its output says so, unless there is a PREFIX. That stands before all names but those that begin with tile_.
 
 file(READ ${ENVIRONMENT_FILE} environment)
 execute_process(COMMAND ${PROGRAM} --list-test-cases --reporters=xml OUTPUT_VARIABLE listing RESULT_VARIABLE result)
@@ -43,6 +44,16 @@ while(rest MATCHES "<TestCase ([^\n]*)\n")
     math(EXPR timeout "${TIMEOUT} * 6")
   endif()
 
+  set(skip "")
+  if(NOT "${PREFIX}" STREQUAL "")
+    if(NOT test MATCHES "^(tile_|${PREFIX})")
+      set(test "${PREFIX}${test}")
+    endif()
+  elseif(test MATCHES "\\[gpu\\]")
+    list(APPEND labels gpu)
+    set(skip " SKIP_REGULAR_EXPRESSION \"skipped: \"")
+  endif()
+
   string(SHA256 key "${test}")
   if(DEFINED seen_${key})
     message(FATAL_ERROR "Two test cases are called '${test}': ctest could not tell them apart.")
@@ -56,7 +67,7 @@ while(rest MATCHES "<TestCase ([^\n]*)\n")
          " [==[--test-suite=${suite}]==] [==[--test-case=${case}]==])\n"
          # A filter that matches nothing is a success to doctest.
          "set_tests_properties([==[${test}]==] PROPERTIES LABELS [==[${labels}]==] TIMEOUT ${timeout}"
-         " FAIL_REGULAR_EXPRESSION \"test cases: +0 \" ENVIRONMENT [==[${environment}]==])\n")
+         " FAIL_REGULAR_EXPRESSION \"test cases: +0 \" ENVIRONMENT [==[${environment}]==]${skip})\n")
 endwhile()
 if(script STREQUAL "")
   message(FATAL_ERROR "${PROGRAM} lists no test case.")

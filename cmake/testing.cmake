@@ -26,7 +26,7 @@ function(deltatape_test name labels)
     ENVIRONMENT "${DELTATAPE_TEST_ENVIRONMENT}" LABELS "${labels}" TIMEOUT ${DELTATAPE_TEST_TIMEOUT})
 endfunction()
 
-# deltatape_discover_doctest(TARGET): one ctest per test case, listed by the program itself after each link.
+# deltatape_discover_doctest(TARGET [PREFIX]): one ctest per test case, listed by the program itself after each link.
 function(deltatape_discover_doctest target)
   set(test_file ${CMAKE_CURRENT_BINARY_DIR}/${target}_cases.cmake)
   set(environment_file ${CMAKE_CURRENT_BINARY_DIR}/${target}_environment.txt)
@@ -35,7 +35,7 @@ function(deltatape_discover_doctest target)
   set(script ${PROJECT_SOURCE_DIR}/cmake/discover_doctest.cmake)
   add_custom_command(TARGET ${target} POST_BUILD
     COMMAND ${CMAKE_COMMAND} -D PROGRAM=$<TARGET_FILE:${target}> -D OUTPUT=${test_file}
-            -D ENVIRONMENT_FILE=${environment_file} -D TIMEOUT=${DELTATAPE_TEST_TIMEOUT} -P ${script}
+            -D ENVIRONMENT_FILE=${environment_file} -D PREFIX=${ARGN} -D TIMEOUT=${DELTATAPE_TEST_TIMEOUT} -P ${script}
     BYPRODUCTS ${test_file} VERBATIM)
   set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${script})
   # Before the first build there is nothing to list; ctest then reports the missing program instead of passing emptily.

@@ -18,7 +18,8 @@ class Device {
  public:
   Device() = default;
   static Device cpu() { return {}; }
-  /// The GPU with this index. Throws Error that says why there is none (no CUDA in the build, no driver, no device).
+  /// The GPU with this index. Throws Error that says why there is none (no CUDA in the build, no driver, no device), or
+  /// how many there are when `index` is too large.
   static Device cuda(int index = 0);
   /// `cpu`, `cuda` or `cuda:1`. Throws Error naming `function`.
   static Device parse(std::string_view function, std::string_view name);
@@ -39,6 +40,10 @@ std::ostream& operator<<(std::ostream& out, Device device);
 
 /// One sentence on why CUDA cannot be used here; empty when it can.
 std::string cuda_unavailable_reason();
+/// How many GPUs there are; 0 where CUDA cannot be used.
+int cuda_device_count();
+/// Waits until all work on the device is done; on the host it always is. Throws Error when a kernel failed.
+void synchronize(Device device);
 
 }  // namespace deltatape
 

@@ -7,6 +7,7 @@
 #include <new>
 #include <string_view>
 
+#include "core/device_memory.h"
 #include "core/error.h"
 #include "core/host_memory.h"
 
@@ -60,7 +61,16 @@ bool memory_checks_enabled() {
 }
 
 Ref<Storage> Storage::allocate(size_t bytes, Device device) {
-  check(device.is_cpu(), "Storage::allocate", "device is {}: {}", device, cuda_unavailable_reason());
+  if (!device.is_cpu()) {
+    void* data = allocate_on_device(bytes, device);
+    void* header = allocate_host(kHeader);
+    if (header == nullptr) {
+      free_on_device(data, bytes, device);
+      fail("Storage::allocate", "out of memory");
+    }
+    count_allocation(device.type(), bytes);
+    return Ref<Storage>::adopt(new (header) Storage(data, bytes, device));
+  }
   void* block = allocate_host(block_bytes(bytes));
   check(block != nullptr, "Storage::allocate", "out of memory: {} bytes were asked for, {} are in use", bytes,
         memory_stats(device.type()).live_bytes);
@@ -84,7 +94,7 @@ Ref<Storage> Storage::wrap(void* data, size_t bytes, Device device, std::functio
 }
 
 bool Storage::guards_intact() const {
-  if (!memory_checks_enabled() || foreign_release_ != nullptr) {
+  if (!memory_checks_enabled() || foreign_release_ != nullptr || !device_.is_cpu()) {
     return true;
   }
   const auto* data = static_cast<const unsigned char*>(data_);
@@ -93,11 +103,18 @@ bool Storage::guards_intact() const {
 
 void destroy(Storage* storage) noexcept {
   const size_t bytes = storage->bytes_;
-  const DeviceType type = storage->device_.type();
+  const Device device = storage->device_;
   if (storage->foreign_release_ != nullptr) {
     if (*storage->foreign_release_) {
       (*storage->foreign_release_)();
     }
+    storage->~Storage();
+    free_host(storage, kHeader);
+    return;
+  }
+  counters(device.type()).live.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+  if (!device.is_cpu()) {
+    free_on_device(storage->data_, bytes, device);
     storage->~Storage();
     free_host(storage, kHeader);
     return;
@@ -108,7 +125,6 @@ void destroy(Storage* storage) noexcept {
   }
   storage->~Storage();
   free_host(storage, block_bytes(bytes));
-  counters(type).live.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
 }
 
 MemoryStats memory_stats(DeviceType type) {

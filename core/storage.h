@@ -15,10 +15,11 @@ namespace deltatape {
 /// One block of memory, shared by all tensors that are views of it.
 ///
 /// With DELTATAPE_CHECK_MEMORY=1 in the environment when the process starts, fresh memory is filled with NaN bytes and
-/// has guard zones on both sides; a damaged guard zone ends the process with a message when the block is freed.
+/// has guard zones on both sides; a damaged guard zone ends the process with a message when the block is freed. CUDA
+/// memory is filled, but has no guard zones.
 class Storage : public RefCounted {
  public:
-  /// Fresh, uninitialised memory. Throws Error when the system has none left.
+  /// Fresh, uninitialised memory. Throws Error when the device has none left.
   static Ref<Storage> allocate(size_t bytes, Device device);
   /// Memory owned by somebody else; `release`, unless empty, runs when the last tensor lets go.
   static Ref<Storage> wrap(void* data, size_t bytes, Device device, std::function<void()> release);
@@ -32,7 +33,7 @@ class Storage : public RefCounted {
   /// Not a read-modify-write: two threads that write one tensor race anyway, and this is on every op's path.
   void bump_version() { version_.store(version() + 1, std::memory_order_relaxed); }
 
-  /// False when a guard zone was written to. Always true without DELTATAPE_CHECK_MEMORY.
+  /// False when a guard zone was written to. Always true without DELTATAPE_CHECK_MEMORY and for CUDA memory.
   [[nodiscard]] bool guards_intact() const;
 
  private:

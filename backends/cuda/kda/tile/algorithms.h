@@ -7,25 +7,29 @@ namespace deltatape::cuda::tile {
 
 /// Inverts unit lower triangular blocks of 16 x 16 by forward substitution in f32, one column per lane, two blocks per
 /// warp: block b has its strictly lower part at (first[b], first[b]) of `m` (the diagonal counts as 1, what is above it
-/// is not read); the inverse, with its diagonal and zeros above, goes to `a`. `count` is 1 or 2. Code of one warp; a
-/// sync_warp before (after) when other lanes wrote `m` (read `a`).
+/// is not read); the inverse, with its diagonal and zeros above, goes to the same place of `a`, which may be `m`.
+/// `count` is 1 or 2. Code of one warp; sync_warp before where other lanes wrote `m`, and after where other lanes read
+/// `a`.
 template <class In, class Out>
 DT_DEVICE void invert_unit_lower16(const In& m, const Out& a, Values<int, 2> first, int count = 2) {
+  PerLane<float, 16> x;
   each_lane([&](int lane) {
-    const int b = lane / 16;
-    if (b >= count) {
-      return;
+    if (lane / 16 < count) {
+      const int at = lane < 16 ? first[0] : first[1];
+      unroll<16>([&](auto row) {
+        constexpr int kRow = decltype(row)::value;
+        float sum = kRow == lane % 16 ? 1.0F : 0.0F;
+        unroll<kRow>([&](auto j) { sum -= m(at + kRow, at + j) * x(lane, j); });
+        x(lane, kRow) = sum;
+      });
     }
-    const int at = b == 0 ? first[0] : first[1];
-    const int col = lane % 16;
-    float x[16];
-    unroll<16>([&](auto row) {
-      constexpr int kRow = decltype(row)::value;
-      float sum = row == col ? 1.0F : 0.0F;
-      unroll<kRow>([&](auto j) { sum -= m(at + kRow, at + j) * x[j]; });
-      x[kRow] = sum;
-    });
-    unroll<16>([&](auto row) { a.set(at + row, at + col, x[row]); });
+  });
+  sync_warp();
+  each_lane([&](int lane) {
+    if (lane / 16 < count) {
+      const int at = lane < 16 ? first[0] : first[1];
+      unroll<16>([&](auto row) { a.set(at + row, at + lane % 16, x(lane, row)); });
+    }
   });
 }
 

@@ -62,7 +62,7 @@ class Team {
   }
 
   /// All warps of the team meet: what they did to memory before, all may rely on after.
-  DT_DEVICE void sync(Where where = here()) const {
+  DT_DEVICE void sync(cuda::Place where = cuda::Place::here()) const {
     check_member(*this);
     if (warps_ == 1) {
       sync_warp();

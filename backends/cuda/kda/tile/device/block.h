@@ -3,14 +3,11 @@
 
 #include "backends/cuda/kda/tile/device/shared_memory.h"
 #include "backends/cuda/kda/tile/target.h"
+#include "backends/cuda/runtime/place.h"
 
 namespace deltatape::cuda::tile {
 
 class Team;
-
-/// Where in the source a warp waits: for error messages of the host twin.
-struct Where {};
-DT_DEVICE constexpr Where here() { return {}; }
 
 struct BlockIndex {
   int x;
@@ -21,7 +18,7 @@ struct BlockIndex {
 DT_DEVICE int warp_of_block() { return static_cast<int>(threadIdx.x / kLanes); }
 DT_DEVICE void check_member(const Team& /*team*/) {}
 
-DT_DEVICE void meet(int barrier, int warps, Where /*where*/) {
+DT_DEVICE void meet(int barrier, int warps, cuda::Place /*where*/) {
   if (barrier == 0) {
     __syncthreads();
   } else {

@@ -1,16 +1,12 @@
 // The host twin of device/block.h.
 #pragma once
 
-#include <source_location>
-
 #include "backends/cuda/kda/tile/host/machine.h"
 #include "backends/cuda/kda/tile/host/shared_memory.h"
 #include "backends/cuda/kda/tile/target.h"
+#include "backends/cuda/runtime/place.h"
 
 namespace deltatape::cuda::tile {
-
-using Where = std::source_location;
-consteval Where here(Where where = Where::current()) { return where; }
 
 struct BlockIndex {
   int x;
@@ -26,7 +22,7 @@ void check_member(const Team& team) {
         team.warps());
 }
 
-inline void meet(int barrier, int warps, Where where) {
+inline void meet(int barrier, int warps, cuda::Place where) {
   host::Machine& machine = host::Machine::get();
   check(barrier != 0 || warps == machine.warps(), "tile",
         "barrier 0 is used for {} of {} warps, expected a number of "

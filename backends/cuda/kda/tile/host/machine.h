@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <random>
-#include <source_location>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "backends/cuda/kda/tile/host/fiber.h"
 #include "backends/cuda/kda/tile/host/memory.h"
 #include "backends/cuda/kda/tile/host/shadow.h"
+#include "backends/cuda/runtime/place.h"
 #include "core/error.h"
 
 namespace deltatape::cuda::tile::host {
@@ -24,15 +24,18 @@ namespace deltatape::cuda::tile::host {
 /// Which of the warps that can go on does.
 enum class Order : uint8_t { round_robin, reverse, random };
 
-/// How kernels of this thread run while an object of this class lives; the innermost counts.
-struct Run {
+/// How kernels run.
+struct Settings {
   Order order = Order::round_robin;
   uint32_t seed = 0;         // of Order::random
   Memory* memory = nullptr;  // all that kernels may touch; nullptr: anything
+};
+
+/// While one lives, kernels of this thread run as it says; the innermost counts.
+struct Run : Settings {
+  explicit Run(const Settings& settings) : Settings(settings), outer_(current()) { current() = this; }
   explicit Run(Order o = Order::round_robin, uint32_t s = 0, Memory* m = nullptr)
-      : order(o), seed(s), memory(m), outer_(current()) {
-    current() = this;
-  }
+      : Run(Settings{.order = o, .seed = s, .memory = m}) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
   ~Run() { current() = outer_; }
@@ -67,6 +70,7 @@ struct PipeState {
     std::vector<int> holders;
     int releases = 0;
     int producer_warp = 0;
+    int turn = 1;  // changes with every filling; the first is 0
   };
   int consumers = 0;
   std::vector<Stage> stages;
@@ -147,7 +151,7 @@ class Machine {
   }
 
   /// All of `count` warps meet at barrier `id`.
-  void barrier(int id, int count, std::source_location where) {
+  void barrier(int id, int count, cuda::Place where) {
     check_whole_warp("sync");
     Barrier& barrier = barriers_[id];
     check(barrier.arrived == 0 || barrier.count == count, "tile",
@@ -165,7 +169,7 @@ class Machine {
       ++barrier.round;
     }
     wait([&barrier, round] { return barrier.round > round; },
-         fmt::format("barrier {} of {} warps ({}:{})", id, count, base_name(where.file_name()), where.line()));
+         fmt::format("barrier {} of {} warps ({})", id, count, where.text()));
     self().clock.join(barrier.done[round].met);
     if (--barrier.done[round].readers == 0) {
       barrier.done.erase(round);
@@ -204,8 +208,6 @@ class Machine {
     Clock met;
     std::map<uint64_t, Meeting> done;
   };
-
-  static std::string_view base_name(std::string_view path) { return path.substr(path.find_last_of('/') + 1); }
 
   void check_finished(int w) {
     const Warp& warp = *warps_[static_cast<size_t>(w)];

@@ -79,22 +79,20 @@ class PipeBarriers {
     stage.producer = machine.self().clock;
     machine.grow(machine.self());
     stage.slot = host::PipeState::Slot::full;
+    stage.turn ^= 1;
     stage.holders.clear();
     stage.releases = 0;
     stage.consumers = host::Clock();
   }
 
-  void wait(int slot, int /*turn*/) {
+  void wait(int slot, int turn) {
     host::PipeState::Stage& stage = stage_of(slot, "wait");
     host::Machine& machine = host::Machine::get();
     const int me = machine.warp();
-    const auto full = [&stage, me] {
-      return stage.slot == host::PipeState::Slot::full &&
-             std::find(stage.holders.begin(), stage.holders.end(), me) == stage.holders.end();
-    };
-    check(stage.slot != host::PipeState::Slot::full || full(), "tile::Pipe", "warp {} waits for slot {} twice", me,
-          slot);
-    machine.wait(full, fmt::format("slot {} of the pipe at byte {} to be full", slot, offset_));
+    check(std::find(stage.holders.begin(), stage.holders.end(), me) == stage.holders.end(), "tile::Pipe",
+          "warp {} waits for slot {}, which it holds", me, slot);
+    machine.wait([&stage, turn] { return stage.slot == host::PipeState::Slot::full && stage.turn == turn; },
+                 fmt::format("slot {} of the pipe at byte {} to be full", slot, offset_));
     check(static_cast<int>(stage.holders.size()) < consumers(), "tile::Pipe",
           "warp {} waits for slot {} beside {} others, expected {} consumers", me, slot, stage.holders.size(),
           consumers());

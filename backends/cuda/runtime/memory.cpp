@@ -1,0 +1,156 @@
+#include "backends/cuda/runtime/memory.h"
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <mutex>
+#include <vector>
+
+#include "backends/cuda/runtime/check.h"
+#include "backends/cuda/runtime/device.h"
+#include "core/device_memory.h"
+#include "core/error.h"
+#include "core/storage.h"
+
+namespace deltatape {
+namespace cuda {
+namespace {
+
+cudaStream_t handle(const Stream& stream) { return static_cast<cudaStream_t>(stream.handle()); }
+
+// The device's own pool, told once to keep what it has: asking the system for memory makes everything wait.
+cudaMemPool_t pool(Device device) {
+  static std::mutex mutex;
+  static std::vector<cudaMemPool_t> pools(static_cast<size_t>(cuda_device_count()), nullptr);
+  const std::scoped_lock lock(mutex);
+  cudaMemPool_t& known = pools.at(static_cast<size_t>(device.index()));
+  if (known == nullptr) {
+    cudaMemPool_t found = nullptr;
+    check_cuda(cudaDeviceGetDefaultMemPool(&found, device.index()), "cudaDeviceGetDefaultMemPool", device);
+    uint64_t keep = std::numeric_limits<uint64_t>::max();
+    check_cuda(cudaMemPoolSetAttribute(found, cudaMemPoolAttrReleaseThreshold, &keep), "cudaMemPoolSetAttribute",
+               device);
+    known = found;
+  }
+  return known;
+}
+
+size_t pool_attribute(Device device, cudaMemPoolAttr attribute) {
+  uint64_t value = 0;
+  check_cuda(cudaMemPoolGetAttribute(pool(device), attribute, &value), "cudaMemPoolGetAttribute", device);
+  return value;
+}
+
+}  // namespace
+
+void copy_bytes(void* to, Device to_device, const void* from, Device from_device, size_t bytes, const Stream& stream) {
+  if (bytes == 0) {
+    return;
+  }
+  const DeviceGuard guard(stream.device());
+  if (!to_device.is_cpu() && !from_device.is_cpu() && !(to_device == from_device)) {
+    // The other device's work on this memory goes on before and after the copy.
+    const Device other = stream.device() == to_device ? from_device : to_device;
+    const Stream others = current_stream(other);
+    Event before(other);
+    before.record(others);
+    before.wait(stream);
+    check_cuda(cudaMemcpyPeerAsync(to, to_device.index(), from, from_device.index(), bytes, handle(stream)),
+               "cudaMemcpyPeerAsync", stream.device());
+    Event after(stream.device());
+    after.record(stream);
+    after.wait(others);
+    return;
+  }
+  // Host memory that is not pinned has been read, or written, when this returns.
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, handle(stream)), "cudaMemcpyAsync", stream.device());
+}
+
+void fill_bytes(void* to, unsigned char value, size_t bytes, const Stream& stream) {
+  if (bytes > 0) {
+    const DeviceGuard guard(stream.device());
+    check_cuda(cudaMemsetAsync(to, value, bytes, handle(stream)), "cudaMemsetAsync", stream.device());
+  }
+}
+
+PinnedMemory::PinnedMemory(size_t bytes) : bytes_(bytes) {
+  if (bytes > 0) {
+    check_cuda(cudaHostAlloc(&data_, bytes, cudaHostAllocPortable), "cudaHostAlloc", Device::cpu());
+  }
+}
+
+PinnedMemory::~PinnedMemory() {
+  if (data_ != nullptr) {
+    cudaFreeHost(data_);
+  }
+}
+
+DeviceMemory device_memory(Device device) {
+  const DeviceGuard guard(device);
+  DeviceMemory memory;
+  check_cuda(cudaMemGetInfo(&memory.free, &memory.total), "cudaMemGetInfo", device);
+  memory.reserved = pool_attribute(device, cudaMemPoolAttrReservedMemCurrent);
+  memory.used = pool_attribute(device, cudaMemPoolAttrUsedMemCurrent);
+  return memory;
+}
+
+void release_cached_device_memory(Device device) {
+  synchronize(device);
+  check_cuda(cudaMemPoolTrimTo(pool(device), 0), "cudaMemPoolTrimTo", device);
+}
+
+}  // namespace cuda
+
+void* allocate_on_device(size_t bytes, Device device) {
+  using namespace cuda;
+  if (bytes == 0) {
+    return nullptr;
+  }
+  const DeviceGuard guard(device);
+  const Stream stream = current_stream(device);
+  void* data = nullptr;
+  cudaError_t error = cudaMallocFromPoolAsync(&data, bytes, pool(device), handle(stream));
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    release_cached_device_memory(device);  // what was freed on other streams, and pieces too small
+    error = cudaMallocFromPoolAsync(&data, bytes, pool(device), handle(stream));
+  }
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    const DeviceMemory memory = device_memory(device);
+    fail("Storage::allocate",
+         "out of memory on {}: {} bytes were asked for, {} are in use by tensors, {} of {} are free", device, bytes,
+         memory.used, memory.free + memory.reserved - memory.used, memory.total);
+  }
+  check_cuda(error, "cudaMallocFromPoolAsync", device);
+  if (memory_checks_enabled()) {
+    fill_bytes(data, 0xFF, bytes, stream);  // NaN in every floating-point type
+  }
+  return data;
+}
+
+void free_on_device(void* data, size_t /*bytes*/, Device device) noexcept {
+  using namespace cuda;
+  if (data == nullptr) {
+    return;
+  }
+  try {
+    const DeviceGuard guard(device);
+    const cudaError_t error = cudaFreeAsync(data, handle(current_stream(device)));
+    if (error != cudaSuccess && error != cudaErrorCudartUnloading) {
+      std::fprintf(stderr, "deltatape: cudaFreeAsync failed: %s\n", cudaGetErrorString(error));
+    }
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "deltatape: memory on a device could not be freed: %s\n", error.what());
+  }
+}
+
+void copy_to_host(void* to, const void* from, size_t bytes, Device device) {
+  const cuda::Stream stream = cuda::current_stream(device);
+  cuda::copy_bytes(to, Device::cpu(), from, device, bytes, stream);
+  cuda::synchronize(stream);
+}
+
+}  // namespace deltatape
