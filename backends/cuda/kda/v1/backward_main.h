@@ -1,14 +1,14 @@
-// B3: all that is local to a chunk, for one value head: from the states before it and the gradient of the state after it
-// to dq, dk, dv, dg, dbeta and the chunk's shares of dA_log and ddt_bias.
+// B3: all that is local to a chunk, for one value head: from the states before it and the gradient of the state after
+// it to dq, dk, dv, dg, dbeta and the chunk's shares of dA_log and ddt_bias.
 //
 //   phase                          who holds what                                     barriers
 //   1 norm of q and k              a warp a row                                       1
 //   2 Lam = A' dv2, dv, Lam . v    a warp 16 tokens x V / column groups               2
 //   3 dP = scale tril(do v_new')   tasks of 16 x 16, split over the warps             1
 //     dM = -stril(Lam v_new')
-//   4 pairs of tokens              a warp 16 channels x 32 tokens, in registers       1, between the halves of 64
+//   4 pairs of tokens              a warp 16 channels x all tokens, in registers      -
 //   5 through the states           the same registers                                 1
-//   6 dg, gate, norm, sigmoid      the same registers, then whole rows                3
+//   6 dg, gate, norm, sigmoid      the same registers, then whole rows                2 to 3
 //
 // docs/cuda-kda-backward.md has the map of shared memory and the reasons.
 #pragma once
@@ -31,48 +31,46 @@ struct MainParams {
   int HV;          // value heads
   int first_head;  // of the launch
   int heads;
-  const BFloat16* q;     // [rows,H,K]
-  const BFloat16* k;     // [rows,H,K]
-  const BFloat16* v;     // [rows,HV,V]
-  const BFloat16* g;     // [rows,HV,K]
-  const BFloat16* beta;  // [rows,HV]
-  const BFloat16* d_o;   // [rows,HV,V] or nullptr: zeros
-  const float* A_log;    // [HV] or nullptr
-  const float* dt_bias;  // [HV,K] or nullptr
-  const BFloat16* A;     // [chunks,HV] images of [C,C], see Record
-  const BFloat16* h;     // [chunks,heads,V,K], states before the chunks
-  const BFloat16* dS;    // [chunks,heads,V,K], gradients of the states after them
-  const BFloat16* v_new; // [chunks,heads,C,V]
-  const BFloat16* dv2;   // [chunks,heads,C,V]
+  const BFloat16* q;      // [rows,H,K]
+  const BFloat16* k;      // [rows,H,K]
+  const BFloat16* v;      // [rows,HV,V]
+  const BFloat16* g;      // [rows,HV,K]
+  const BFloat16* beta;   // [rows,HV]
+  const BFloat16* d_o;    // [rows,HV,V] or nullptr: zeros
+  const float* A_log;     // [HV] or nullptr
+  const float* dt_bias;   // [HV,K] or nullptr
+  const BFloat16* A;      // [chunks,HV] images of [C,C], see Record
+  const BFloat16* h;      // [chunks,heads,V,K], states before the chunks
+  const BFloat16* dS;     // [chunks,heads,V,K], gradients of the states after them
+  const BFloat16* v_new;  // [chunks,heads,C,V]
+  const BFloat16* dv2;    // [chunks,heads,C,V]
   float scale;
   Gate gate;
   float lower_bound;
   bool l2norm;
   bool beta_sigmoid;
   float beta_factor;
-  BFloat16* dq;          // [rows,H,K]; each of the results may be nullptr
-  BFloat16* dk;          // [rows,H,K]
-  BFloat16* dv;          // [rows,HV,V]
-  BFloat16* dg;          // [rows,HV,K]
-  BFloat16* dbeta;       // [rows,HV]
-  float* dq_parts;       // [rows,heads,K]: instead of dq where several value heads share one head of q, before the norm
-  float* dk_parts;       // [rows,heads,K]
-  float* gate_sums;      // [chunks,heads,2,K]: shares of ddt_bias; of dA_log
+  BFloat16* dq;      // [rows,H,K]; each of the results may be nullptr
+  BFloat16* dk;      // [rows,H,K]
+  BFloat16* dv;      // [rows,HV,V]
+  BFloat16* dg;      // [rows,HV,K]
+  BFloat16* dbeta;   // [rows,HV]
+  float* dq_parts;   // [rows,heads,K]: instead of dq where several value heads share one head of q, before the norm
+  float* dk_parts;   // [rows,heads,K]
+  float* gate_sums;  // [chunks,heads,2,K]: shares of ddt_bias; of dA_log
 };
 
 template <int C, int K, int V>
 struct BackwardMain {
   using Params = MainParams;
 
-  static constexpr int kHalves = C / 32;         // of the tokens
-  static constexpr int kChannelGroups = K / 16;  // of a warp's channels
-  static constexpr int kWarps = kChannelGroups * kHalves;
+  static constexpr int kBlocks = C / 16;  // of the tokens
+  static constexpr int kWarps = K / 16;   // each has 16 channels
   static constexpr int kBlocksPerSm = 1;
-  static constexpr int kRowBlocks = C / 16;
-  static constexpr int kColumnGroups = kWarps / kRowBlocks;  // of V in phase 2
+  static constexpr int kColumnGroups = kWarps / kBlocks;  // of V in phase 2
   static constexpr int kLamColumns = V / kColumnGroups;
   static_assert(C == 64 || C == 32);
-  static_assert(kWarps % kRowBlocks == 0 && kLamColumns % 16 == 0);
+  static_assert(kWarps % kBlocks == 0 && kLamColumns % 16 == 0);
 
   using TokensK = tile::STile<BFloat16, C, K, tile::Swizzled>;
   using TokensV = tile::STile<BFloat16, C, V, tile::Swizzled>;
@@ -80,44 +78,43 @@ struct BackwardMain {
   using State = tile::STile<BFloat16, V, K, tile::Swizzled>;
   using PerToken = tile::SRow<float, C>;
   using LamShares = tile::STile<float, kColumnGroups, C>;
-  using Shares = tile::STile<float, 3 * kChannelGroups, C>;  // of sums over channels: q . dq, k . dk, dbeta
+  using Shares = tile::STile<float, 3 * kWarps, C>;  // of sums over channels: q . dq, k . dk, dbeta
   using Sums = tile::STile<float, 2, C>;
-  using PerChannel = tile::STile<float, kHalves, K>;
-  using GateShares = tile::STile<float, 2 * kHalves, K>;
+
+  using Parked = tile::STile<float, 2 * kBlocks * kWarps * tile::kLanes, 4>;  // `start`, each lane its own
+
   static constexpr int kQ = 0;
   static constexpr int kKeys = kQ + TokensK::kBytes;
   static constexpr int kG = kKeys + TokensK::kBytes;
-  static constexpr int kV = kG + TokensK::kBytes;
+  static constexpr int kV = kG + TokensK::kBytes;  // then dv
   static constexpr int kDo = kV + TokensV::kBytes;
   static constexpr int kVNew = kDo + TokensV::kBytes;
   static constexpr int kDv2 = kVNew + TokensV::kBytes;  // then Lam
   static constexpr int kH = kDv2 + TokensV::kBytes;
   static constexpr int kDS = kH + State::kBytes;
-  static constexpr int kA = kDS + State::kBytes;
-  static constexpr int kDP = kA + Square::kBytes;
+  static constexpr int kDP = kDS + State::kBytes;
   static constexpr int kDM = kDP + Square::kBytes;
   static constexpr int kBeta = kDM + Square::kBytes;
   static constexpr int kDiagonal = kBeta + PerToken::kBytes;
   static constexpr int kQNorm = kDiagonal + PerToken::kBytes;
   static constexpr int kKNorm = kQNorm + PerToken::kBytes;
   static constexpr int kLamShares = kKNorm + PerToken::kBytes;
-  static constexpr int kTotals = kLamShares + LamShares::kBytes;  // log decays of the halves
-  static constexpr int kMail = kTotals + PerChannel::kBytes;
-  // The mail is read before the barrier of phase 5; then its place is free.
-  static constexpr int kShares = kMail;
+  static constexpr int kA = kLamShares + LamShares::kBytes;
+  static constexpr int kParked = kA;  // A is needed for Lam only
+  static constexpr int kAfterLam = Parked::kBytes > Square::kBytes ? Parked::kBytes : Square::kBytes;
+  static constexpr int kSharedBytes = kA + kAfterLam;
+  // In the place of dP and dM, which are last read before the barrier of phase 5.
+  static constexpr int kShares = kDP;
   static constexpr int kSums = kShares + Shares::kBytes;
-  static constexpr int kLast = kSums + Sums::kBytes;
-  static constexpr int kHalfTotals = kLast + PerChannel::kBytes;
-  static constexpr int kGateShares = kHalfTotals + PerChannel::kBytes;
-  static constexpr int kEnds = kGateShares + GateShares::kBytes;
-  static constexpr int kMailEnd = kMail + (kHalves == 2 ? 3 * kWarps * tile::kLanes * 16 : 0);
-  static constexpr int kSharedBytes = kEnds > kMailEnd ? kEnds : kMailEnd;
+  static_assert(kSums + Sums::kBytes <= kBeta);
 
-  /// The part of a chunk that a warp holds from phase 4 on.
-  struct Place {
-    int channel;  // the first of 16
-    int half;     // of the chunk's tokens
-    int token;    // the first of 32
+  /// Registers of a warp: gradients; log decays from behind each token to the last of its piece (end), the piece being
+  /// 16 tokens at first and the chunk in the end; the log decay of each 16 tokens. `start`, from the first of 16 tokens
+  /// through each, is parked in shared memory.
+  struct Registers {
+    BlockGradients to[kBlocks];
+    tile::Acc end[kBlocks];
+    tile::PerLane<float, 2> total[kBlocks];
   };
   struct Tiles {
     TokensK q, k, g;
@@ -127,12 +124,12 @@ struct BackwardMain {
     PerToken beta, diagonal, q_norm, k_norm;
   };
   DT_DEVICE static Tiles tiles_of(const tile::Block& block) {
-    return {block.shared<TokensK>(kQ),       block.shared<TokensK>(kKeys),   block.shared<TokensK>(kG),
-            block.shared<TokensV>(kV),       block.shared<TokensV>(kDo),     block.shared<TokensV>(kVNew),
-            block.shared<TokensV>(kDv2),     block.shared<State>(kH),        block.shared<State>(kDS),
-            block.shared<Square>(kA),        block.shared<Square>(kDP),      block.shared<Square>(kDM),
-            block.shared<PerToken>(kBeta),   block.shared<PerToken>(kDiagonal),
-            block.shared<PerToken>(kQNorm),  block.shared<PerToken>(kKNorm)};
+    return {block.shared<TokensK>(kQ),     block.shared<TokensK>(kKeys),      block.shared<TokensK>(kG),
+            block.shared<TokensV>(kV),     block.shared<TokensV>(kDo),        block.shared<TokensV>(kVNew),
+            block.shared<TokensV>(kDv2),   block.shared<State>(kH),           block.shared<State>(kDS),
+            block.shared<Square>(kA),      block.shared<Square>(kDP),         block.shared<Square>(kDM),
+            block.shared<PerToken>(kBeta), block.shared<PerToken>(kDiagonal), block.shared<PerToken>(kQNorm),
+            block.shared<PerToken>(kKNorm)};
   }
 
   DT_DEVICE void operator()(const tile::Block& block, const Params& p) const {
@@ -157,23 +154,15 @@ struct BackwardMain {
       tile::store(block, rows_of(p.dv, p.HV, head, V, chunk), t.v);
     }
 
-    const int warp = block.warp();
-    const Place place{warp % kChannelGroups * 16, warp / kChannelGroups, warp / kChannelGroups * 32};
     const HeadGate gate = head_gate(p, head);
-    BlockGradients to[2];
-    tile::Acc start[2];
-    tile::Acc end[2];
-    BlockInputs in[2];
-    tile::unroll<2>([&](auto b) {
-      in[b] = inputs_of(t, place, b);
-      clear(to[b]);
-    });
-    pairs(block, p, t, place, gate, head, length, in, to, start, end);
+    const int channel = 16 * block.warp();
+    Registers r;
+    pairs(block, p, t, channel, gate, head, length, r);
     tile::wait_copies<0>();
     block.sync();
-    through_states(block, p, t, place, in, to, start, end);
-    decay_gradients(block, p, t, place, gate, head, chunk, to);
-    ends(block, p, t, place, head, chunk, in, to);
+    const tile::RowVec last = through_states(block, p, t, channel, r);
+    decay_gradients(p, t, channel, gate, head, chunk, block, last, r);
+    ends(block, p, t, channel, head, chunk, r);
   }
 
  private:
@@ -253,20 +242,20 @@ struct BackwardMain {
 
   /// Lam = A' dv2, in the place of dv2; dv = beta Lam in the place of v; shares of Lam . v.
   DT_DEVICE static void solve_adjoint(const tile::Block& block, const Params& /*p*/, const Tiles& t) {
-    constexpr int kBlocks = kLamColumns / 16;
+    constexpr int kTiles = kLamColumns / 16;
     const auto shares = block.shared<LamShares>(kLamShares);
-    const int token = block.warp() % kRowBlocks * 16;
-    const int group = block.warp() / kRowBlocks;
-    tile::Acc lam[kBlocks];
-    tile::unroll<kBlocks>([&](auto n) { tile::fill(lam[n], 0.0F); });
+    const int token = block.warp() % kBlocks * 16;
+    const int group = block.warp() / kBlocks;
+    tile::Acc lam[kTiles];
+    tile::unroll<kTiles>([&](auto n) { tile::fill(lam[n], 0.0F); });
     for (int i = token; i < C; i += 16) {  // A is lower triangular
       const tile::FragA a = tile::load_a_trans(t.A, i, token);
-      tile::unroll<kBlocks>([&](auto n) { tile::mma(lam[n], a, tile::load_b(t.lam, i, group * kLamColumns + 16 * n)); });
+      tile::unroll<kTiles>([&](auto n) { tile::mma(lam[n], a, tile::load_b(t.lam, i, group * kLamColumns + 16 * n)); });
     }
     block.sync();
     tile::RowVec dbeta;
     tile::fill(dbeta, 0.0F);
-    tile::unroll<kBlocks>([&](auto n) {
+    tile::unroll<kTiles>([&](auto n) {
       const int col = group * kLamColumns + 16 * n;
       tile::store(t.lam, token, col, lam[n]);
       tile::each_lane([&](int lane) {
@@ -291,52 +280,57 @@ struct BackwardMain {
 
   /// dP and dM, lower triangles; the diagonal of dP by itself.
   DT_DEVICE static void pair_gradients(const tile::Block& block, const Params& p, const Tiles& t) {
-    constexpr int kTasks = kRowBlocks * (kRowBlocks + 1) / 2;
+    constexpr int kTasks = kBlocks * (kBlocks + 1) / 2;
     block.each_warp(2 * kTasks, [&](int task) {
-      const bool of_M = task < kTasks;
       int row = 0;
-      int col = of_M ? task : task - kTasks;
+      int col = task < kTasks ? task : task - kTasks;
       while (col > row) {
         ++row;
         col -= row;
       }
-      row *= 16;
-      col *= 16;
-      tile::Acc sum = tile::zeros();
-      tile::unroll<V / 16>([&](auto x) {
-        const tile::FragA a = of_M ? tile::load_a(t.lam, row, 16 * x) : tile::load_a(t.d_o, row, 16 * x);
-        tile::mma(sum, a, tile::load_b_trans(t.v_new, col, 16 * x));
-      });
-      const float factor = of_M ? -1.0F : p.scale;
-      tile::each(sum, [&](int i, int j, float& x) {
-        x *= factor;
-        if (!of_M && row + i == col + j) {
-          t.diagonal.set(0, row + i, x);
-        }
-        x = row + i > col + j ? x : 0.0F;
-      });
-      tile::store(of_M ? t.dM : t.dP, row, col, sum);
+      if (task < kTasks) {
+        store_pairs(t.dM, t.lam, t.v_new, 16 * row, 16 * col, -1.0F, [](int, float) {});
+      } else {
+        store_pairs(t.dP, t.d_o, t.v_new, 16 * row, 16 * col, p.scale,
+                    [&](int token, float x) { t.diagonal.set(0, token, x); });
+      }
     });
   }
+  /// A square of factor x y^T: strictly lower elements to `to`, those of the diagonal to `diagonal`.
+  template <class F>
+  DT_DEVICE static void store_pairs(const Square& to, const TokensV& x, const TokensV& y, int row, int col,
+                                    float factor, F&& diagonal) {
+    tile::Acc sum = tile::zeros();
+    tile::unroll<V / 16>(
+        [&](auto v) { tile::mma(sum, tile::load_a(x, row, 16 * v), tile::load_b_trans(y, col, 16 * v)); });
+    tile::each(sum, [&](int i, int j, float& z) {
+      z *= factor;
+      if (row + i == col + j) {
+        diagonal(row + i, z);
+      }
+      z = row + i > col + j ? z : 0.0F;
+    });
+    tile::store(to, row, col, sum);
+  }
 
-  DT_DEVICE static BlockInputs inputs_of(const Tiles& t, const Place& place, int b) {
-    const int token = place.token + 16 * b;
-    BlockInputs in{tile::load_a_trans(t.q, token, place.channel), tile::load_a_trans(t.k, token, place.channel), {}};
+  /// Loaded again wherever they are needed: registers are short.
+  DT_DEVICE static BlockInputs inputs_of(const Tiles& t, int channel, int block) {
+    const int token = 16 * block;
+    BlockInputs in{tile::load_a_trans(t.q, token, channel), tile::load_a_trans(t.k, token, channel), {}};
     tile::each(in.beta, [&](int col, float& x) { x = t.beta(0, token + col); });
     return in;
   }
 
   /// Log decays of a block of tokens; 0 beyond the end of the sequence.
-  DT_DEVICE static tile::Acc decays_of(const Params& p, const Tiles& t, const Place& place, const HeadGate& gate,
-                                       int head, int length, int b) {
-    const int token = place.token + 16 * b;
-    const tile::FragA raw = tile::load_a_trans(t.g, token, place.channel);
+  DT_DEVICE static tile::Acc decays_of(const Params& p, const Tiles& t, int channel, const HeadGate& gate, int head,
+                                       int length, int block) {
+    const tile::FragA raw = tile::load_a_trans(t.g, 16 * block, channel);
     tile::Acc g;
     tile::each_lane([&](int lane) {
       tile::unroll<8>([&](auto i) {
         const tile::Place at = tile::Acc::place(lane, i);
-        const float bias = bias_of(p, head, place.channel + at.row);
-        g.x(lane, i) = token + at.col < length ? log2_decay(gate, value_of(raw, lane, i), bias) : 0.0F;
+        const float bias = bias_of(p, head, channel + at.row);
+        g.x(lane, i) = 16 * block + at.col < length ? log2_decay(gate, value_of(raw, lane, i), bias) : 0.0F;
       });
     });
     return g;
@@ -345,230 +339,199 @@ struct BackwardMain {
     return p.dt_bias != nullptr ? p.dt_bias[static_cast<int64_t>(head) * K + channel] : 0.0F;
   }
 
-  /// Phase 4. `start` and `end` become the log decays from the chunk's first token through each token, and from behind
-  /// it to the chunk's last.
-  DT_DEVICE static void pairs(const tile::Block& block, const Params& p, const Tiles& t, const Place& place,
-                              const HeadGate& gate, int head, int length, const BlockInputs (&in)[2],
-                              BlockGradients (&to)[2], tile::Acc (&start)[2], tile::Acc (&end)[2]) {
-    tile::PerLane<float, 2> total[2];
-    tile::unroll<2>([&](auto b) {
-      const tile::Acc g = decays_of(p, t, place, gate, head, length, b);
-      const Ladder ladder = add_pairs_of_16(to[b], in[b], g, t.dP, t.dM, t.diagonal, place.token + 16 * b);
-      start[b] = ladder.start;
-      end[b] = ladder.end;
-      tile::each_lane([&](int lane) {
-        tile::unroll<2>([&](auto r) { total[b](lane, r) = ladder.total(lane, r); });
-      });
+  /// Phase 4: blocks by themselves, then pairs of blocks, then both halves of four.
+  DT_DEVICE static void pairs(const tile::Block& block, const Params& p, const Tiles& t, int channel,
+                              const HeadGate& gate, int head, int length, Registers& r) {
+    tile::unroll<kBlocks>([&](auto b) {
+      clear(r.to[b]);
+      const tile::Acc g = decays_of(p, t, channel, gate, head, length, b);
+      const Ladder ladder = add_pairs_of_16(r.to[b], inputs_of(t, channel, b), g, t.dP, t.dM, t.diagonal, 16 * b);
+      park(block, ladder.start, b);
+      r.end[b] = ladder.end;
+      tile::each_lane(
+          [&](int lane) { tile::unroll<2>([&](auto row) { r.total[b](lane, row) = ladder.total(lane, row); }); });
     });
-    const int left = place.token;
-    const tile::FragA left_hat[1] = {left_factors(in[0], end[0])};
-    const RightFactors right_hat[1] = {right_factors(in[1], start[1])};
-    add_from_left<1>(to[1], in[1], start[1], left_hat, t.dP, t.dM, left + 16, left);
-    add_from_right<1>(to[0], in[0], end[0], right_hat, t.dP, t.dM, left + 16, left);
-    add_to_rows(start[1], total[0]);
-    add_to_rows(end[0], total[1]);
-    if constexpr (kHalves == 2) {
-      pairs_of_halves(block, t, place, in, to, start, end, total);
+    tile::unroll<kBlocks / 2>([&](auto pair) { join<1, 2 * decltype(pair)::value>(block, t, channel, r); });
+    if constexpr (kBlocks == 4) {
+      join<2, 0>(block, t, channel, r);
     }
   }
-
-  /// The pairs of one half's tokens with the other's: factors travel between the two warps of the same channels.
-  DT_DEVICE static void pairs_of_halves(const tile::Block& block, const Tiles& t, const Place& place,
-                                        const BlockInputs (&in)[2], BlockGradients (&to)[2], tile::Acc (&start)[2],
-                                        tile::Acc (&end)[2], const tile::PerLane<float, 2> (&total)[2]) {
-    const auto totals = block.shared<PerChannel>(kTotals);
-    const auto box = block.shared<tile::STile<uint32_t, 3 * kWarps * tile::kLanes, 4>>(kMail);
-    const int group = place.channel / 16;
-    const auto slot = [&](int kind, int b, int lane) { return ((group * 3 + kind) * 2 + b) * tile::kLanes + lane; };
-    const auto post = [&](int kind, int b, const tile::FragA& a) {
-      tile::each_lane([&](int lane) {
-        box.template write<4>(slot(kind, b, lane), 0, {{a.x(lane, 0), a.x(lane, 1), a.x(lane, 2), a.x(lane, 3)}});
+  /// The pairs of `half` left blocks from number `left` on and as many right ones behind them.
+  template <int half, int left>
+  DT_DEVICE static void join(const tile::Block& block, const Tiles& t, int channel, Registers& r) {
+    constexpr int right = left + half;
+    {
+      tile::FragA hat[half];
+      tile::unroll<half>([&](auto b) { hat[b] = left_factors(inputs_of(t, channel, left + b), r.end[left + b]); });
+      tile::unroll<half>([&](auto b) {
+        add_from_left<half>(r.to[right + b], inputs_of(t, channel, right + b), start_of<right + b, right>(block, r),
+                            hat, t.dP, t.dM, 16 * (right + b), 16 * left);
       });
-    };
-    const auto fetch = [&](int kind, int b) {
-      tile::FragA a;
-      tile::each_lane([&](int lane) {
-        const auto words = box.template read<4>(slot(kind, b, lane), 0);
-        tile::unroll<4>([&](auto r) { a.x(lane, r) = words[r]; });
-      });
-      return a;
-    };
-    tile::each_lane([&](int lane) {
-      if (lane % 4 == 0) {
-        tile::unroll<2>([&](auto r) {
-          totals.set(place.half, place.channel + lane / 4 + 8 * r, total[0](lane, r) + total[1](lane, r));
-        });
-      }
-    });
-    tile::unroll<2>([&](auto b) {
-      if (place.half == 0) {
-        post(0, b, left_factors(in[b], end[b]));
-      } else {
-        const RightFactors hat = right_factors(in[b], start[b]);
-        post(1, b, hat.q);
-        post(2, b, hat.k);
-      }
-    });
-    block.sync();
-    if (place.half == 0) {
-      const RightFactors hat[2] = {{fetch(1, 0), fetch(2, 0)}, {fetch(1, 1), fetch(2, 1)}};
-      tile::unroll<2>([&](auto b) { add_from_right<2>(to[b], in[b], end[b], hat, t.dP, t.dM, 32, 16 * b); });
-    } else {
-      const tile::FragA hat[2] = {fetch(0, 0), fetch(0, 1)};
-      tile::unroll<2>([&](auto b) { add_from_left<2>(to[b], in[b], start[b], hat, t.dP, t.dM, 32 + 16 * b, 0); });
     }
-    tile::PerLane<float, 2> other;
-    tile::each_lane([&](int lane) {
-      tile::unroll<2>(
-          [&](auto r) { other(lane, r) = totals(1 - place.half, place.channel + lane / 4 + 8 * r); });
+    RightFactors hat[half];
+    tile::unroll<half>([&](auto b) {
+      hat[b] = right_factors(inputs_of(t, channel, right + b), start_of<right + b, right>(block, r));
     });
-    tile::unroll<2>([&](auto b) { add_to_rows(place.half == 0 ? end[b] : start[b], other); });
+    tile::unroll<half>([&](auto b) {
+      add_from_right<half>(r.to[left + b], inputs_of(t, channel, left + b), r.end[left + b], hat, t.dP, t.dM,
+                           16 * right, 16 * (left + b));
+    });
+    tile::unroll<half>(
+        [&](auto b) { tile::unroll<half>([&](auto other) { add_to_rows(r.end[left + b], r.total[right + other]); }); });
+  }
+
+  DT_DEVICE static void park(const tile::Block& block, const tile::Acc& start, int b) {
+    const auto parked = block.shared<Parked>(kParked);
+    tile::each_lane([&](int lane) {
+      tile::unroll<2>([&](auto half) {
+        tile::Values<float, 4> x;
+        tile::unroll<4>([&](auto i) { x[i] = start.x(lane, 4 * half + i); });
+        parked.template write<4>(((2 * b + half) * kWarps + block.warp()) * tile::kLanes + lane, 0, x);
+      });
+    });
+  }
+  /// Log decays from the first token of block `first` through each of block b.
+  template <int b, int first>
+  DT_DEVICE static tile::Acc start_of(const tile::Block& block, const Registers& r) {
+    const auto parked = block.shared<Parked>(kParked);
+    tile::Acc start;
+    tile::each_lane([&](int lane) {
+      tile::unroll<2>([&](auto half) {
+        const auto x = parked.template read<4>(((2 * b + half) * kWarps + block.warp()) * tile::kLanes + lane, 0);
+        tile::unroll<4>([&](auto i) { start.x(lane, 4 * half + i) = x[i]; });
+      });
+    });
+    tile::unroll<b - first>([&](auto other) { add_to_rows(start, r.total[b - 1 - other]); });
+    return start;
   }
 
   /// Phase 5: what tokens read of the state before the chunk, what they leave in the one after it, and what passes by.
-  DT_DEVICE static void through_states(const tile::Block& block, const Params& p, const Tiles& t, const Place& place,
-                                       const BlockInputs (&in)[2], BlockGradients (&to)[2],
-                                       const tile::Acc (&start)[2], const tile::Acc (&end)[2]) {
-    tile::Acc sum[2] = {tile::zeros(), tile::zeros()};
-    product(sum, t.h, t.d_o, place);
-    tile::unroll<2>([&](auto b) {
+  /// Gives the gradient of the log decay of the whole chunk.
+  DT_DEVICE static tile::RowVec through_states(const tile::Block& block, const Params& p, const Tiles& t, int channel,
+                                               Registers& r) {
+    each_product(t.h, t.d_o, channel, [&](auto b, const tile::Acc& sum) {
+      const BlockInputs in = inputs_of(t, channel, b);
+      const tile::Acc start = start_of<b, 0>(block, r);
       tile::each_lane([&](int lane) {
         tile::unroll<8>([&](auto i) {
-          const float dq = p.scale * tile::ex2(start[b].x(lane, i)) * sum[b].x(lane, i);
-          to[b].dq.x(lane, i) += dq;
-          to[b].dG.x(lane, i) += value_of(in[b].q, lane, i) * dq;
+          const float dq = p.scale * tile::ex2(start.x(lane, i)) * sum.x(lane, i);
+          r.to[b].dq.x(lane, i) += dq;
+          r.to[b].dG.x(lane, i) += value_of(in.q, lane, i) * dq;
         });
       });
-      tile::fill(sum[b], 0.0F);
     });
-    product(sum, t.h, t.lam, place);
-    tile::unroll<2>([&](auto b) {
+    each_product(t.h, t.lam, channel, [&](auto b, const tile::Acc& sum) {
+      const BlockInputs in = inputs_of(t, channel, b);
+      const tile::Acc start = start_of<b, 0>(block, r);
+      tile::ColVec dbeta;
+      tile::fill(dbeta, 0.0F);
       tile::each_lane([&](int lane) {
         tile::unroll<8>([&](auto i) {
-          const float read = tile::ex2(start[b].x(lane, i)) * sum[b].x(lane, i);
-          const float k = value_of(in[b].k, lane, i);
-          const float beta = in[b].beta.x(lane, tile::ColVec::of(i));
-          to[b].dk.x(lane, i) -= beta * read;
-          to[b].dbeta.x(lane, tile::ColVec::of(i)) -= k * read;
-          to[b].dG.x(lane, i) -= beta * k * read;
+          const float read = tile::ex2(start.x(lane, i)) * sum.x(lane, i);
+          const float k = value_of(in.k, lane, i);
+          const float beta = in.beta.x(lane, tile::ColVec::of(i));
+          r.to[b].dk.x(lane, i) -= beta * read;
+          dbeta.x(lane, tile::ColVec::of(i)) -= k * read;
+          r.to[b].dG.x(lane, i) -= beta * k * read;
         });
       });
-      tile::fill(sum[b], 0.0F);
+      add_shares(r.to[b].dbeta, dbeta);
     });
-    product(sum, t.dS, t.v_new, place);
-    tile::RowVec last;  // of dG at the chunk's end
+    tile::RowVec last;
     tile::fill(last, 0.0F);
-    tile::unroll<2>([&](auto b) {
+    each_product(t.dS, t.v_new, channel, [&](auto b, const tile::Acc& sum) {
+      const BlockInputs in = inputs_of(t, channel, b);
       tile::each_lane([&](int lane) {
         tile::unroll<8>([&](auto i) {
-          const float dkg = tile::ex2(end[b].x(lane, i)) * sum[b].x(lane, i);
-          const float in_g = value_of(in[b].k, lane, i) * dkg;
-          to[b].dk.x(lane, i) += dkg;
-          to[b].dG.x(lane, i) -= in_g;
+          const float dkg = tile::ex2(r.end[b].x(lane, i)) * sum.x(lane, i);
+          const float in_g = value_of(in.k, lane, i) * dkg;
+          r.to[b].dk.x(lane, i) += dkg;
+          r.to[b].dG.x(lane, i) -= in_g;
           last.x(lane, tile::RowVec::of(i)) += in_g;
         });
       });
     });
-    add_passing(last, t, place, start[0], end[0]);
+    tile::PerLane<float, 2> whole;
+    tile::each_lane([&](int lane) {
+      tile::unroll<2>([&](auto row) {
+        float sum_of_blocks = r.total[0](lane, row);
+        tile::unroll<kBlocks - 1>([&](auto b) { sum_of_blocks += r.total[1 + b](lane, row); });
+        whole(lane, row) = tile::ex2(sum_of_blocks);
+      });
+    });
+    add_passing(last, t, channel, whole);
     tile::finish(last);
-    const auto lasts = block.shared<PerChannel>(kLast);
-    tile::each_once(last, [&](int row, float x) { lasts.set(place.half, place.channel + row, x); });
+    return last;
   }
 
-  /// sum[b] += S^T x^T for the warp's channels and tokens.
-  DT_DEVICE static void product(tile::Acc (&sum)[2], const State& S, const TokensV& x, const Place& place) {
-    tile::unroll<V / 16>([&](auto v) {
-      const tile::FragA a = tile::load_a_trans(S, 16 * v, place.channel);
-      tile::unroll<2>([&](auto b) { tile::mma(sum[b], a, tile::load_b_trans(x, place.token + 16 * b, 16 * v)); });
+  /// f(block, S^T x^T) for the warp's channels and each block of tokens; two at a time, for the sake of registers.
+  template <class F>
+  DT_DEVICE static void each_product(const State& S, const TokensV& x, int channel, F&& f) {
+    tile::unroll<kBlocks / 2>([&](auto pair) {
+      constexpr int first = 2 * decltype(pair)::value;
+      tile::Acc sum[2] = {tile::zeros(), tile::zeros()};
+      tile::unroll<V / 16>([&](auto v) {
+        const tile::FragA a = tile::load_a_trans(S, 16 * v, channel);
+        tile::unroll<2>([&](auto b) { tile::mma(sum[b], a, tile::load_b_trans(x, 16 * (first + b), 16 * v)); });
+      });
+      f(std::integral_constant<int, first>{}, sum[0]);
+      f(std::integral_constant<int, first + 1>{}, sum[1]);
     });
   }
 
-  /// 2^G_last rowsum(h dS); each half takes its share of V.
-  DT_DEVICE static void add_passing(tile::RowVec& last, const Tiles& t, const Place& place, const tile::Acc& start,
-                                    const tile::Acc& end) {
-    constexpr int kShare = V / 16 / kHalves;
+  /// last += decay rowsum(h dS), the lanes' shares.
+  DT_DEVICE static void add_passing(tile::RowVec& last, const Tiles& t, int channel,
+                                    const tile::PerLane<float, 2>& decay) {
     tile::RowVec sum;
     tile::fill(sum, 0.0F);
-    tile::unroll<kShare>([&](auto v) {
-      const int row = 16 * (place.half * kShare + v);
-      const tile::FragA h = tile::load_a_trans(t.h, row, place.channel);
-      const tile::FragA dS = tile::load_a_trans(t.dS, row, place.channel);
+    tile::unroll<V / 16>([&](auto v) {
+      const tile::FragA h = tile::load_a_trans(t.h, 16 * v, channel);
+      const tile::FragA dS = tile::load_a_trans(t.dS, 16 * v, channel);
       tile::each_lane([&](int lane) {
-        tile::unroll<8>([&](auto i) {
-          sum.x(lane, tile::RowVec::of(i)) += value_of(h, lane, i) * value_of(dS, lane, i);
-        });
+        tile::unroll<8>(
+            [&](auto i) { sum.x(lane, tile::RowVec::of(i)) += value_of(h, lane, i) * value_of(dS, lane, i); });
       });
     });
     tile::each_lane([&](int lane) {
-      tile::unroll<2>([&](auto r) {  // any token's start and end make the whole chunk
-        last.x(lane, r) += tile::ex2(start.x(lane, 2 * r) + end.x(lane, 2 * r)) * sum.x(lane, r);
-      });
+      tile::unroll<2>([&](auto row) { last.x(lane, row) += decay(lane, row) * sum.x(lane, row); });
     });
   }
 
   /// dG to dg: sums from the chunk's end back, the gate's derivative, and the chunk's shares of its parameters.
-  DT_DEVICE static void decay_gradients(const tile::Block& block, const Params& p, const Tiles& t, const Place& place,
-                                        const HeadGate& gate, int head, const ChunkEntry& chunk,
-                                        BlockGradients (&to)[2]) {
-    const auto lasts = block.shared<PerChannel>(kLast);
-    const auto halves = block.shared<PerChannel>(kHalfTotals);
-    tile::PerLane<float, 2> behind;  // of the tokens behind a block
-    tile::each_lane([&](int lane) {
-      behind(lane, 0) = 0.0F;
-      behind(lane, 1) = 0.0F;
-    });
-    tile::unroll<2>([&](auto back) {
-      constexpr int b = 1 - decltype(back)::value;
-      sum_back(to[b].dG, behind);
-    });
-    tile::each_lane([&](int lane) {
-      if (lane % 4 == 0) {
-        tile::unroll<2>([&](auto r) { halves.set(place.half, place.channel + lane / 4 + 8 * r, behind(lane, r)); });
-      }
-    });
-    block.sync();
-    tile::PerLane<float, 2> rest;
-    tile::each_lane([&](int lane) {
-      tile::unroll<2>([&](auto r) {
-        const int channel = place.channel + lane / 4 + 8 * r;
-        float x = lasts(0, channel);
-        if constexpr (kHalves == 2) {
-          x += lasts(1, channel);
-          x += place.half == 0 ? halves(1, channel) : 0.0F;
-        }
-        rest(lane, r) = x;
-      });
-    });
+  DT_DEVICE static void decay_gradients(const Params& p, const Tiles& t, int channel, const HeadGate& gate, int head,
+                                        const ChunkEntry& chunk, const tile::Block& block, const tile::RowVec& last,
+                                        Registers& r) {
+    tile::PerLane<float, 2> behind = last.x;  // of all that comes after a block
     tile::RowVec of_bias;
     tile::RowVec of_A;
     tile::fill(of_bias, 0.0F);
     tile::fill(of_A, 0.0F);
-    tile::FragA raw[2];
-    tile::unroll<2>([&](auto b) { raw[b] = tile::load_a_trans(t.g, place.token + 16 * b, place.channel); });
-    tile::sync_warp();
-    tile::unroll<2>([&](auto b) {
-      const int token = place.token + 16 * b;
+    tile::unroll<kBlocks>([&](auto back) {
+      constexpr int b = kBlocks - 1 - decltype(back)::value;
+      tile::Acc& dg = r.to[b].dG;
+      sum_back(dg, behind);
+      const tile::FragA raw = tile::load_a_trans(t.g, 16 * b, channel);
       tile::each_lane([&](int lane) {
         tile::unroll<8>([&](auto i) {
           const tile::Place at = tile::Acc::place(lane, i);
           constexpr int row = tile::RowVec::of(i);
-          const float dy = to[b].dG.x(lane, i) + rest(lane, row);
-          const float bias = bias_of(p, head, place.channel + at.row);
-          const GateGradient d = gate_gradient(gate, value_of(raw[b], lane, i), bias, dy);
-          const bool real = token + at.col < chunk.length;
-          to[b].dG.x(lane, i) = d.dx;
+          const float bias = bias_of(p, head, channel + at.row);
+          const GateGradient d = gate_gradient(gate, value_of(raw, lane, i), bias, dg.x(lane, i));
+          const bool real = 16 * b + at.col < chunk.length;
+          dg.x(lane, i) = d.dx;
           of_bias.x(lane, row) += real ? d.dbias : 0.0F;
           of_A.x(lane, row) += real ? d.dA : 0.0F;
         });
       });
-      tile::store_trans(t.g, token, place.channel, to[b].dG);
+      tile::sync_warp();
+      tile::store_trans(t.g, 16 * b, channel, dg);
     });
     if (p.gate_sums != nullptr) {
-      const auto sums = block.shared<GateShares>(kGateShares);
+      const auto out = work_of(p.gate_sums, p, block, 2, K);
       tile::finish(of_bias);
       tile::finish(of_A);
-      tile::each_once(of_bias, [&](int row, float x) { sums.set(2 * place.half, place.channel + row, x); });
-      tile::each_once(of_A, [&](int row, float x) { sums.set(2 * place.half + 1, place.channel + row, x); });
+      tile::each_once(of_bias, [&](int row, float x) { out.set(0, channel + row, x); });
+      tile::each_once(of_A, [&](int row, float x) { out.set(1, channel + row, x); });
     }
   }
 
@@ -606,101 +569,98 @@ struct BackwardMain {
   }
 
   /// Phase 6: sums over channels, the norm's and the sigmoid's derivative, and the stores.
-  DT_DEVICE static void ends(const tile::Block& block, const Params& p, const Tiles& t, const Place& place, int head,
-                             const ChunkEntry& chunk, const BlockInputs (&in)[2], BlockGradients (&to)[2]) {
+  DT_DEVICE static void ends(const tile::Block& block, const Params& p, const Tiles& t, int channel, int head,
+                             const ChunkEntry& chunk, Registers& r) {
     const auto shares = block.shared<Shares>(kShares);
     const auto sums = block.shared<Sums>(kSums);
-    const auto lam = block.shared<LamShares>(kLamShares);
     const bool whole = p.dq_parts == nullptr && p.dk_parts == nullptr;  // one value head per head of q
     const bool norm = p.l2norm && whole;
-    const int group = place.channel / 16;
-    tile::unroll<2>([&](auto b) {
-      const int token = place.token + 16 * b;
+    tile::unroll<kBlocks>([&](auto b) {
       const auto share = [&](int kind, tile::ColVec& x) {
         tile::finish(x);
-        tile::each_once(x, [&](int col, float y) { shares.set(kind * kChannelGroups + group, token + col, y); });
+        tile::each_once(x, [&](int col, float y) { shares.set(kind * kWarps + block.warp(), 16 * b + col, y); });
       };
       if (norm) {
+        const BlockInputs in = inputs_of(t, channel, b);
         tile::ColVec dots;
         tile::fill(dots, 0.0F);
-        dot(dots, in[b].q, to[b].dq);
+        dot(dots, in.q, r.to[b].dq);
         share(0, dots);
         tile::fill(dots, 0.0F);
-        dot(dots, in[b].k, to[b].dk);
+        dot(dots, in.k, r.to[b].dk);
         share(1, dots);
       }
-      share(2, to[b].dbeta);
+      tile::each_lane([&](int lane) {
+        if (lane < 16) {
+          shares.set(2 * kWarps + block.warp(), 16 * b + ColSums::place(lane), r.to[b].dbeta.x(lane));
+        }
+      });
     });
+    if (!whole) {
+      tile::unroll<kBlocks>([&](auto b) {
+        store_part(p.dq_parts, p, block, channel, chunk, b, r.to[b].dq);
+        store_part(p.dk_parts, p, block, channel, chunk, b, r.to[b].dk);
+      });
+    }
     block.sync();
-    const auto sum_of = [&](int kind, int token) {
-      float sum = 0.0F;
-      for (int i = 0; i < kChannelGroups; ++i) {
-        sum += shares(kind * kChannelGroups + i, token);
-      }
-      return sum;
-    };
     if (norm) {
-      block.each(2 * C, [&](int i) { sums.set(i / C, i % C, sum_of(i / C, i % C)); });
+      block.each(2 * C, [&](int i) { sums.set(i / C, i % C, sum_of(shares, i / C, i % C)); });
+      block.sync();
+    }
+    if (whole) {
+      tile::unroll<kBlocks>([&](auto b) {
+        if (norm) {
+          const BlockInputs in = inputs_of(t, channel, b);
+          through_norm(r.to[b].dq, in.q, t.q_norm, sums, 0, 16 * b);
+          through_norm(r.to[b].dk, in.k, t.k_norm, sums, 1, 16 * b);
+          tile::sync_warp();
+        }
+        tile::store_trans(t.q, 16 * b, channel, r.to[b].dq);
+        tile::store_trans(t.k, 16 * b, channel, r.to[b].dk);
+      });
     }
     if (p.dbeta != nullptr) {
-      const auto raw = rows_of(p.beta, p.HV, head, 1, chunk);
-      const auto out = rows_of(p.dbeta, p.HV, head, 1, chunk);
-      block.each(chunk.length, [&](int i) {
-        float x = sum_of(2, i);
-        for (int c = 0; c < kColumnGroups; ++c) {
-          x += lam(c, i);
-        }
-        if (p.beta_sigmoid) {
-          x *= p.beta_factor * tile::sigmoid(raw(i, 0)) * tile::sigmoid(-raw(i, 0));
-        }
-        out.set(i, 0, x);
-      });
-    }
-    if (p.gate_sums != nullptr) {
-      const auto gate = block.shared<GateShares>(kGateShares);
-      const auto out = work_of(p.gate_sums, p, block, 2, K);
-      block.each(2 * K, [&](int i) {
-        float x = gate(i / K, i % K);
-        if constexpr (kHalves == 2) {
-          x += gate(2 + i / K, i % K);
-        }
-        out.set(i / K, i % K, x);
-      });
+      beta_gradients(block, p, head, chunk, shares);
     }
     if (p.dg != nullptr) {
       tile::store(block, rows_of(p.dg, p.HV, head, K, chunk), t.g);
     }
-    if (!whole) {
-      tile::unroll<2>([&](auto b) {
-        store_part(p.dq_parts, p, block, place, chunk, b, to[b].dq);
-        store_part(p.dk_parts, p, block, place, chunk, b, to[b].dk);
-      });
-      return;
-    }
-    if (norm) {
-      block.sync();
-      tile::unroll<2>([&](auto b) {
-        through_norm(to[b].dq, in[b].q, t.q_norm, sums, 0, place.token + 16 * b);
-        through_norm(to[b].dk, in[b].k, t.k_norm, sums, 1, place.token + 16 * b);
-      });
-    }
-    tile::unroll<2>([&](auto b) {
-      tile::store_trans(t.q, place.token + 16 * b, place.channel, to[b].dq);
-      tile::store_trans(t.k, place.token + 16 * b, place.channel, to[b].dk);
-    });
     block.sync();
-    if (p.dq != nullptr) {
+    if (p.dq != nullptr && whole) {
       tile::store(block, rows_of(p.dq, p.H, head, K, chunk), t.q);
     }
-    if (p.dk != nullptr) {
+    if (p.dk != nullptr && whole) {
       tile::store(block, rows_of(p.dk, p.H, head, K, chunk), t.k);
     }
   }
 
+  DT_DEVICE static float sum_of(const Shares& shares, int kind, int token) {
+    float sum = 0.0F;
+    for (int i = 0; i < kWarps; ++i) {
+      sum += shares(kind * kWarps + i, token);
+    }
+    return sum;
+  }
+  DT_DEVICE static void beta_gradients(const tile::Block& block, const Params& p, int head, const ChunkEntry& chunk,
+                                       const Shares& shares) {
+    const auto lam = block.shared<LamShares>(kLamShares);
+    const auto raw = rows_of(p.beta, p.HV, head, 1, chunk);
+    const auto out = rows_of(p.dbeta, p.HV, head, 1, chunk);
+    block.each(chunk.length, [&](int i) {
+      float x = sum_of(shares, 2, i);
+      for (int c = 0; c < kColumnGroups; ++c) {
+        x += lam(c, i);
+      }
+      if (p.beta_sigmoid) {
+        x *= p.beta_factor * tile::sigmoid(raw(i, 0)) * tile::sigmoid(-raw(i, 0));
+      }
+      out.set(i, 0, x);
+    });
+  }
+
   DT_DEVICE static void dot(tile::ColVec& sum, const tile::FragA& y, const tile::Acc& dy) {
     tile::each_lane([&](int lane) {
-      tile::unroll<8>(
-          [&](auto i) { sum.x(lane, tile::ColVec::of(i)) += value_of(y, lane, i) * dy.x(lane, i); });
+      tile::unroll<8>([&](auto i) { sum.x(lane, tile::ColVec::of(i)) += value_of(y, lane, i) * dy.x(lane, i); });
     });
   }
   /// dx = r (dy - y (y . dy)).
@@ -713,7 +673,7 @@ struct BackwardMain {
       });
     });
   }
-  DT_DEVICE static void store_part(float* to, const Params& p, const tile::Block& block, const Place& place,
+  DT_DEVICE static void store_part(float* to, const Params& p, const tile::Block& block, int channel,
                                    const ChunkEntry& chunk, int b, const tile::Acc& x) {
     if (to == nullptr) {
       return;
@@ -722,9 +682,9 @@ struct BackwardMain {
     tile::each_lane([&](int lane) {
       tile::unroll<8>([&](auto i) {
         const tile::Place at = tile::Acc::place(lane, i);
-        const int token = place.token + 16 * b + at.col;
+        const int token = 16 * b + at.col;
         if (token < chunk.length) {
-          rows.set(token, place.channel + at.row, x.x(lane, i));
+          rows.set(token, channel + at.row, x.x(lane, i));
         }
       });
     });

@@ -1,13 +1,13 @@
 // What pairs of tokens inside a chunk give to dq, dk, dbeta and dg, in the registers of a warp.
 //
-// A warp holds 16 channels of 32 tokens (16 where the chunk has no more), channels as the rows of its fragments and tokens
-// as the columns: then k^T and q^T, scaled by their decays, are left operands without leaving their lanes, the decays
-// themselves are sums over lanes of a group of four, and only dP and dM come from shared memory.
+// A warp holds 16 channels of 32 tokens (16 where the chunk has no more), channels as the rows of its fragments and
+// tokens as the columns: then k^T and q^T, scaled by their decays, are left operands without leaving their lanes, the
+// decays themselves are sums over lanes of a group of four, and only dP and dM come from shared memory.
 //
 // Pairs by halving: at every level of 2, 4, 8, 16, 32 tokens the tokens of a piece's right half meet those of its left
 // half, with a factor 2^start for the right (from the border through the token) and 2^end for the left (from behind the
-// token to the border), neither above 1 for any gate that decays. Neighbours, the lowest level, are summed in f32 pair by
-// pair.
+// token to the border), neither above 1 for any gate that decays. Neighbours, the lowest level, are summed in f32 pair
+// by pair.
 //
 // dg is a difference of sums of almost the same size. So both sides of a pair are formed from the very factors, rounded
 // to bf16, that the product used, and the diagonal of dP, which cancels in dg, takes no part in any product.
@@ -17,18 +17,50 @@
 
 namespace deltatape::cuda::kda::v1 {
 
-/// Gradients of 16 channels x 16 tokens. dbeta holds the lanes' shares.
+/// One float per column of a 16 x 16 tile, each known to two lanes.
+struct ColSums {
+  tile::PerLane<float> x;
+  static constexpr int place(int lane) { return lane % 4 * 2 + lane / 8 % 2 + lane / 4 % 2 * 8; }
+};
+/// sums += the sums over all lanes' shares; a fixed tree.
+DT_DEVICE void add_shares(ColSums& sums, const tile::ColVec& shares) {
+  tile::PerLane<float, 2> two;
+  tile::PerLane<float, 2> others_two;
+  tile::each_lane([&](int lane) {
+    const bool high = (lane & 4) != 0;  // keeps columns 8 to 15
+    tile::unroll<2>([&](auto i) {
+      two(lane, i) = high ? shares.x(lane, 2 + i) : shares.x(lane, i);
+      others_two(lane, i) = high ? shares.x(lane, i) : shares.x(lane, 2 + i);
+    });
+  });
+  others_two = tile::shuffle_xor(others_two, 4);
+  tile::PerLane<float> one;
+  tile::PerLane<float> others_one;
+  tile::each_lane([&](int lane) {
+    const bool odd = (lane & 8) != 0;
+    const float even_sum = two(lane, 0) + others_two(lane, 0);
+    const float odd_sum = two(lane, 1) + others_two(lane, 1);
+    one(lane) = odd ? odd_sum : even_sum;
+    others_one(lane) = odd ? even_sum : odd_sum;
+  });
+  others_one = tile::shuffle_xor(others_one, 8);
+  tile::each_lane([&](int lane) { one(lane) += others_one(lane); });
+  others_one = tile::shuffle_xor(one, 16);
+  tile::each_lane([&](int lane) { sums.x(lane) += one(lane) + others_one(lane); });
+}
+
+/// Gradients of 16 channels x 16 tokens; of dbeta the channels' sums.
 struct BlockGradients {
   tile::Acc dq;
   tile::Acc dk;
   tile::Acc dG;
-  tile::ColVec dbeta;
+  ColSums dbeta;
 };
 DT_DEVICE void clear(BlockGradients& g) {
   tile::fill(g.dq, 0.0F);
   tile::fill(g.dk, 0.0F);
   tile::fill(g.dG, 0.0F);
-  tile::fill(g.dbeta, 0.0F);
+  tile::each_lane([&](int lane) { g.dbeta.x(lane) = 0.0F; });
 }
 
 /// q^T, k^T and beta of 16 channels x 16 tokens.
@@ -45,9 +77,9 @@ DT_DEVICE float value_of(const tile::FragA& a, int lane, int i) {
 
 /// Sums of log decays (base 2) of 16 channels x 16 tokens, in pieces of tokens that double.
 struct Ladder {
-  tile::Acc start;                 // from the piece's first token through this one
-  tile::Acc end;                   // from behind this one through the piece's last
-  tile::PerLane<float, 4> total;   // of the piece: value 2 h + p is that of columns 8 h .. and row lane / 4 + 8 p
+  tile::Acc start;                // from the piece's first token through this one
+  tile::Acc end;                  // from behind this one through the piece's last
+  tile::PerLane<float, 4> total;  // of the piece: value 2 h + p is that of columns 8 h .. and row lane / 4 + 8 p
 
   /// Pieces of two tokens, which one lane holds.
   DT_DEVICE explicit Ladder(const tile::Acc& g) {
@@ -94,9 +126,7 @@ struct Ladder {
 
 /// start += x (end += x), x being one number per row.
 DT_DEVICE void add_to_rows(tile::Acc& sums, const tile::PerLane<float, 2>& x) {
-  tile::each_lane([&](int lane) {
-    tile::unroll<8>([&](auto i) { sums.x(lane, i) += x(lane, tile::RowVec::of(i)); });
-  });
+  tile::each_lane([&](int lane) { tile::unroll<8>([&](auto i) { sums.x(lane, i) += x(lane, tile::RowVec::of(i)); }); });
 }
 
 /// The rounded factors of a level: k of the left tokens; beta k and q of the right ones.
@@ -132,12 +162,12 @@ DT_DEVICE RightFactors right_factors(const BlockInputs& in, const tile::Acc& sta
 
 /// What value i of a lane, a right token, receives: `from_P` is the sum of dP k over the left tokens, `from_M` that of
 /// dM k.
-DT_DEVICE void add_to_right(BlockGradients& to, const BlockInputs& in, int lane, int i, float factor, float q_hat,
-                            float k_hat, float from_P, float from_M) {
+DT_DEVICE void add_to_right(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, int lane, int i,
+                            float factor, float q_hat, float k_hat, float from_P, float from_M) {
   const float y = factor * from_M;
   to.dq.x(lane, i) += factor * from_P;
   to.dk.x(lane, i) += in.beta.x(lane, tile::ColVec::of(i)) * y;
-  to.dbeta.x(lane, tile::ColVec::of(i)) += value_of(in.k, lane, i) * y;
+  dbeta.x(lane, tile::ColVec::of(i)) += value_of(in.k, lane, i) * y;
   to.dG.x(lane, i) += q_hat * from_P + k_hat * from_M;
 }
 /// The same for a left token: `sum` of dP q + beta dM k over the right tokens.
@@ -147,25 +177,27 @@ DT_DEVICE void add_to_left(BlockGradients& to, int lane, int i, float factor, fl
 }
 DT_DEVICE void add_to_right(BlockGradients& to, const BlockInputs& in, const tile::Acc& start, const RightFactors& hat,
                             const tile::Acc& from_P, const tile::Acc& from_M) {
+  tile::ColVec dbeta;
+  tile::fill(dbeta, 0.0F);
   tile::each_lane([&](int lane) {
     tile::unroll<8>([&](auto i) {
-      add_to_right(to, in, lane, i, tile::ex2(start.x(lane, i)), value_of(hat.q, lane, i), value_of(hat.k, lane, i),
-                   from_P.x(lane, i), from_M.x(lane, i));
+      add_to_right(to, dbeta, in, lane, i, tile::ex2(start.x(lane, i)), value_of(hat.q, lane, i),
+                   value_of(hat.k, lane, i), from_P.x(lane, i), from_M.x(lane, i));
     });
   });
+  add_shares(to.dbeta, dbeta);
 }
 DT_DEVICE void add_to_left(BlockGradients& to, const tile::Acc& end, const tile::FragA& hat, const tile::Acc& sum) {
   tile::each_lane([&](int lane) {
-    tile::unroll<8>([&](auto i) {
-      add_to_left(to, lane, i, tile::ex2(end.x(lane, i)), value_of(hat, lane, i), sum.x(lane, i));
-    });
+    tile::unroll<8>(
+        [&](auto i) { add_to_left(to, lane, i, tile::ex2(end.x(lane, i)), value_of(hat, lane, i), sum.x(lane, i)); });
   });
 }
 
 /// The diagonal of dP, and pairs of neighbours (2 c, 2 c + 1), in f32. `first` is the block's first token in the chunk.
 template <class Square, class Diagonal>
-DT_DEVICE void add_neighbours(BlockGradients& to, const BlockInputs& in, const tile::Acc& g, const Square& dP,
-                              const Square& dM, const Diagonal& dP_diagonal, int first) {
+DT_DEVICE void add_neighbours(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const tile::Acc& g,
+                              const Square& dP, const Square& dM, const Diagonal& dP_diagonal, int first) {
   tile::each_lane([&](int lane) {
     tile::unroll<2>([&](auto half) {
       const int left = first + lane % 4 * 2 + 8 * half;
@@ -188,7 +220,7 @@ DT_DEVICE void add_neighbours(BlockGradients& to, const BlockInputs& in, const t
         to.dk.x(lane, l) += own_left * q_left + to_left;
         to.dq.x(lane, r) += own_right * k_right + P * k_hat;
         to.dk.x(lane, r) += own_right * q_right + beta * M * k_hat;
-        to.dbeta.x(lane, tile::ColVec::of(r)) += k_right * M * k_hat;
+        dbeta.x(lane, tile::ColVec::of(r)) += k_right * M * k_hat;
         to.dG.x(lane, l) -= k_left * to_left;
         to.dG.x(lane, r) += k_left * to_left;
       });
@@ -215,10 +247,12 @@ DT_DEVICE void keep_pieces(tile::FragB& b) {
 
 /// Pieces of 4 tokens (bit 1) or 8 (bit 2), whose right halves are the lanes with `bit`.
 template <int bit, class Square>
-DT_DEVICE void add_level_in_8(BlockGradients& to, const BlockInputs& in, const Ladder& decays, const Square& dP,
-                              const Square& dM, int first) {
+DT_DEVICE void add_level_in_8(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
+                              const Square& dP, const Square& dM, int first) {
   constexpr int kHalf = 2 * bit;
-  tile::PerLane<float, 8> factor;
+  const auto factor = [&](int lane, int i) {
+    return tile::ex2((lane & bit) != 0 ? decays.start.x(lane, i) : decays.end.x(lane, i));
+  };
   tile::FragA k_hat;
   tile::FragA q_hat;
   tile::each_lane([&](int lane) {
@@ -228,8 +262,7 @@ DT_DEVICE void add_level_in_8(BlockGradients& to, const BlockInputs& in, const L
       float q[2];
       tile::unroll<2>([&](auto j) {
         constexpr int i = 2 * decltype(r)::value + decltype(j)::value;
-        const float f = tile::ex2(right ? decays.start.x(lane, i) : decays.end.x(lane, i));
-        factor(lane, i) = f;
+        const float f = factor(lane, i);
         k[j] = value_of(in.k, lane, i) * f * (right ? in.beta.x(lane, tile::ColVec::of(i)) : 1.0F);
         q[j] = value_of(in.q, lane, i) * f;
       });
@@ -254,11 +287,12 @@ DT_DEVICE void add_level_in_8(BlockGradients& to, const BlockInputs& in, const L
   tile::each_lane([&](int lane) {
     const bool right = (lane & bit) != 0;
     tile::unroll<8>([&](auto i) {
-      const float y = factor(lane, i) * rest.x(lane, i);
+      const float f = factor(lane, i);
+      const float y = f * rest.x(lane, i);
       const float hat = value_of(k_hat, lane, i) * rest.x(lane, i);
-      to.dq.x(lane, i) += factor(lane, i) * from_P.x(lane, i);  // 0 for left tokens
+      to.dq.x(lane, i) += f * from_P.x(lane, i);  // 0 for left tokens
       to.dk.x(lane, i) += right ? in.beta.x(lane, tile::ColVec::of(i)) * y : y;
-      to.dbeta.x(lane, tile::ColVec::of(i)) += right ? value_of(in.k, lane, i) * y : 0.0F;
+      dbeta.x(lane, tile::ColVec::of(i)) += right ? value_of(in.k, lane, i) * y : 0.0F;
       to.dG.x(lane, i) += value_of(q_hat, lane, i) * from_P.x(lane, i) + (right ? hat : -hat);
     });
   });
@@ -266,8 +300,8 @@ DT_DEVICE void add_level_in_8(BlockGradients& to, const BlockInputs& in, const L
 
 /// Pieces of 16 tokens: columns 8 to 15 are right.
 template <class Square>
-DT_DEVICE void add_level_of_8(BlockGradients& to, const BlockInputs& in, const Ladder& decays, const Square& dP,
-                              const Square& dM, int first) {
+DT_DEVICE void add_level_of_8(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
+                              const Square& dP, const Square& dM, int first) {
   const RightFactors right = right_factors(in, decays.start);
   tile::FragA k_left = left_factors(in, decays.end);
   tile::FragA q_hat = right.q;
@@ -289,7 +323,7 @@ DT_DEVICE void add_level_of_8(BlockGradients& to, const BlockInputs& in, const L
     tile::unroll<4>([&](auto i) {
       constexpr int r = 4 + decltype(i)::value;
       add_to_left(to, lane, i, tile::ex2(decays.end.x(lane, i)), value_of(k_left, lane, i), rest.x(lane, i));
-      add_to_right(to, in, lane, r, tile::ex2(decays.start.x(lane, r)), value_of(q_hat, lane, r),
+      add_to_right(to, dbeta, in, lane, r, tile::ex2(decays.start.x(lane, r)), value_of(q_hat, lane, r),
                    value_of(k_right, lane, r), from_P.x(lane, r), rest.x(lane, r));
     });
   });
@@ -299,19 +333,22 @@ DT_DEVICE void add_level_of_8(BlockGradients& to, const BlockInputs& in, const L
 template <class Square, class Diagonal>
 DT_DEVICE Ladder add_pairs_of_16(BlockGradients& to, const BlockInputs& in, const tile::Acc& g, const Square& dP,
                                  const Square& dM, const Diagonal& dP_diagonal, int first) {
-  add_neighbours(to, in, g, dP, dM, dP_diagonal, first);
+  tile::ColVec dbeta;
+  tile::fill(dbeta, 0.0F);
+  add_neighbours(to, dbeta, in, g, dP, dM, dP_diagonal, first);
   Ladder decays(g);
-  add_level_in_8<1>(to, in, decays, dP, dM, first);
+  add_level_in_8<1>(to, dbeta, in, decays, dP, dM, first);
   decays.join_lanes<1>();
-  add_level_in_8<2>(to, in, decays, dP, dM, first);
+  add_level_in_8<2>(to, dbeta, in, decays, dP, dM, first);
   decays.join_lanes<2>();
-  add_level_of_8(to, in, decays, dP, dM, first);
+  add_level_of_8(to, dbeta, in, decays, dP, dM, first);
+  add_shares(to.dbeta, dbeta);
   decays.join_halves();
   return decays;
 }
 
-/// `blocks` blocks of right tokens from `right` on, `blocks` blocks of left tokens from `left` on, 16 each: one block of
-/// right tokens (number `n`) receives from all left ones.
+/// `blocks` blocks of right tokens from `right` on, `blocks` blocks of left tokens from `left` on, 16 each: one block
+/// of right tokens (number `n`) receives from all left ones.
 template <int blocks, class Square>
 DT_DEVICE void add_from_left(BlockGradients& to, const BlockInputs& in, const tile::Acc& start,
                              const tile::FragA (&left_hat)[blocks], const Square& dP, const Square& dM, int right,

@@ -60,8 +60,8 @@ MainResults run_main(const CallShape& s, const CallTensors& x, bool parts = fals
       const ChunkModel<float> model(in, options);
       for (size_t c = 0; c < model.chunks().size(); ++c) {
         const ChunkValues<float>& values = model.chunks()[c];
-        const size_t record = (static_cast<size_t>(first_chunk[n]) + c) * static_cast<size_t>(s.HV) +
-                              static_cast<size_t>(head);
+        const size_t record =
+            (static_cast<size_t>(first_chunk[n]) + c) * static_cast<size_t>(s.HV) + static_cast<size_t>(head);
         for (int i = 0; i < C; ++i) {
           for (int j = 0; j < C; ++j) {
             const auto at = static_cast<size_t>(tile::Swizzled::index<BFloat16, C>(i, j));
@@ -84,9 +84,9 @@ MainResults run_main(const CallShape& s, const CallTensors& x, bool parts = fals
     }
   }
   Memory memory;
-  const tile::host::Run run(tile::host::Run::current() == nullptr ? tile::host::Order::round_robin
-                                                                  : tile::host::Run::current()->order,
-                            7, &memory);
+  const tile::host::Run run(
+      tile::host::Run::current() == nullptr ? tile::host::Order::round_robin : tile::host::Run::current()->order, 7,
+      &memory);
   cuda::kda::v1::MainParams p{};
   p.chunks = memory.input("chunks", chunks);
   p.rows = s.rows;

@@ -54,9 +54,8 @@ inline CallTensors draw_call(const CallShape& s, GateSet set, uint64_t seed) {
   }
   const double unit = s.l2norm ? 1.0 : 1.0 / std::sqrt(s.K * (correlated ? 5.0 : 1.0));
   rows(x.q, s.H, s.K, [&](int) { return unit * normal(random); });
-  rows(x.k, s.H, s.K, [&](int c) {
-    return unit * (normal(random) + (correlated ? 2 * common[static_cast<size_t>(c)] : 0.0));
-  });
+  rows(x.k, s.H, s.K,
+       [&](int c) { return unit * (normal(random) + (correlated ? 2 * common[static_cast<size_t>(c)] : 0.0)); });
   rows(x.v, s.HV, s.V, [&](int) { return normal(random); });
   rows(x.d_o, s.HV, s.V, [&](int) { return normal(random); });
   rows(x.g, s.HV, s.K, [&](int c) {
@@ -149,8 +148,8 @@ inline HeadInputs<double> head_of(const CallShape& s, const CallTensors& x, int 
   const auto state = [&](const std::vector<double>& from, Matrix<double>& to) {
     if (!from.empty()) {
       to = Matrix<double>(s.K, s.V);
-      const size_t first = (static_cast<size_t>(sequence) * static_cast<size_t>(s.HV) + static_cast<size_t>(head)) *
-                           to.x.size();
+      const size_t first =
+          (static_cast<size_t>(sequence) * static_cast<size_t>(s.HV) + static_cast<size_t>(head)) * to.x.size();
       std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(first), to.x.size(), to.x.begin());
     }
   };
@@ -172,7 +171,8 @@ inline CallGradients plain_gradients(const CallShape& s, const CallTensors& x) {
   const size_t state = static_cast<size_t>(s.K) * static_cast<size_t>(s.V);
   d.dh0.resize(s.sequences.size() * static_cast<size_t>(s.HV) * state);
   const auto place = [](int row, int heads, int h, int width) {
-    return (static_cast<size_t>(row) * static_cast<size_t>(heads) + static_cast<size_t>(h)) * static_cast<size_t>(width);
+    return (static_cast<size_t>(row) * static_cast<size_t>(heads) + static_cast<size_t>(h)) *
+           static_cast<size_t>(width);
   };
   for (int n = 0; n < static_cast<int>(s.sequences.size()); ++n) {
     const auto [begin, end] = s.sequences[static_cast<size_t>(n)];
