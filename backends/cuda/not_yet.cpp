@@ -10,33 +10,8 @@ namespace {
 }  // namespace
 
 // Elementwise, products, random numbers.
-void CudaBackend::matmul(const Tensor& /*a*/, const Tensor& /*b*/, const Tensor& /*out*/) const { not_yet("matmul"); }
 
 // Reductions, norms, indexing, convolution, training.
-void CudaBackend::reduce(ReduceKind /*kind*/, const Tensor& /*x*/, const Tensor& /*out*/) const { not_yet("reduce"); }
-void CudaBackend::arg_reduce(bool /*largest*/, const Tensor& /*x*/, int /*dim*/, const Tensor& /*out*/) const {
-  not_yet("arg_reduce");
-}
-void CudaBackend::cumsum(const Tensor& /*x*/, int /*dim*/, bool /*reverse*/, const Tensor& /*out*/) const {
-  not_yet("cumsum");
-}
-void CudaBackend::chunk_cumsum(const Tensor& /*x*/, const Tensor& /*starts*/, bool /*reverse*/,
-                               const Tensor& /*out*/) const {
-  not_yet("chunk_cumsum");
-}
-void CudaBackend::softmax(const Tensor& /*x*/, bool /*log*/, const Tensor& /*out*/) const { not_yet("softmax"); }
-void CudaBackend::softmax_backward(const Tensor& /*y*/, const Tensor& /*dy*/, bool /*log*/,
-                                   const Tensor& /*out*/) const {
-  not_yet("softmax_backward");
-}
-void CudaBackend::cross_entropy(const Tensor& /*logits*/, const Tensor& /*target*/, const Tensor& /*terms*/,
-                                const Tensor& /*largest*/, const Tensor& /*sum*/) const {
-  not_yet("cross_entropy");
-}
-void CudaBackend::cross_entropy_backward(const Tensor& /*logits*/, const Tensor& /*target*/, const Tensor& /*largest*/,
-                                         const Tensor& /*sum*/, const Tensor& /*weight*/, const Tensor& /*out*/) const {
-  not_yet("cross_entropy_backward");
-}
 void CudaBackend::rms_norm(const Tensor& /*x*/, const Tensor& /*weight*/, double /*eps*/, bool /*sum*/,
                            const Tensor& /*out*/, const Tensor& /*rstd*/) const {
   not_yet("rms_norm");
