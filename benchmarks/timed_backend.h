@@ -168,12 +168,14 @@ class TimedBackend final : public Backend {
                   const kda::KernelDecode& decode) const override {
     timed("kda_decode", [&] { kernels_.kda_decode(problem, inputs, decode); });
   }
-  void sum_of_squares(const Tensor& x, const Tensor& out) const override {
-    timed("sum_of_squares", [&] { kernels_.sum_of_squares(x, out); });
+  void sum_of_squares(std::span<const Tensor> xs, const Tensor& out) const override {
+    timed("sum_of_squares", [&] { kernels_.sum_of_squares(xs, out); });
   }
-  void adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
-             const Tensor& v) const override {
-    timed("adamw", [&] { kernels_.adamw(gradient, step, parameter, m, v); });
+  void scale(std::span<const Tensor> xs, double factor) const override {
+    timed("scale", [&] { kernels_.scale(xs, factor); });
+  }
+  void adamw(std::span<const AdamWUpdate> updates, const AdamWStep& step) const override {
+    timed("adamw", [&] { kernels_.adamw(updates, step); });
   }
   void uniform(PhiloxState state, const Tensor& out) const override {
     timed("random", [&] { kernels_.uniform(state, out); });

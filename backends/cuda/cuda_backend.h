@@ -65,9 +65,9 @@ class CudaBackend final : public Backend {
                     const kda::KernelUpstream& upstream, const kda::KernelGradients& gradients) const override;
   void kda_decode(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                   const kda::KernelDecode& decode) const override;
-  void sum_of_squares(const Tensor& x, const Tensor& out) const override;
-  void adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
-             const Tensor& v) const override;
+  void sum_of_squares(std::span<const Tensor> xs, const Tensor& out) const override;
+  void scale(std::span<const Tensor> xs, double factor) const override;
+  void adamw(std::span<const AdamWUpdate> updates, const AdamWStep& step) const override;
   void uniform(PhiloxState state, const Tensor& out) const override;
   void normal(PhiloxState state, const Tensor& out) const override;
   void random_integers(PhiloxState state, int64_t low, int64_t high, const Tensor& out) const override;
