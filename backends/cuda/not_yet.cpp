@@ -10,7 +10,6 @@ namespace {
 }  // namespace
 
 // Elementwise, products, random numbers.
-void CudaBackend::matmul(const Tensor& /*a*/, const Tensor& /*b*/, const Tensor& /*out*/) const { not_yet("matmul"); }
 
 // Reductions, norms, indexing, convolution, training.
 
