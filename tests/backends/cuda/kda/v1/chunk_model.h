@@ -42,7 +42,9 @@ struct ModelOptions {
   bool bf16 = false;           // operands are rounded to bf16
   bool diagonal_apart = true;  // rule (i): the diagonal of dP takes no part in the products nor in dg
   bool same_factors = true;    // rule (ii): both sides of dg from the rounded factors that the products used
-  bool safe_leaf = false;      // 16 rows around their middle row; otherwise 8|8 and then 8x8 pair by pair
+  bool safe_leaf = false;      // 16 rows around their middle row; otherwise halving goes on, and then pair by pair
+  int pair_rows_forward = 8;   // pieces of so many rows are summed pair by pair, in what prep computes
+  int pair_rows_backward = 2;  // .. and in the gradients
 };
 
 /// What one value head of one sequence is given, after norm, gate and sigmoid. Row t is token t.
@@ -216,9 +218,9 @@ class ChunkModel {
     int row, col, size, anchor;
     bool leaf;
   };
-  [[nodiscard]] std::vector<Node> nodes() const {
+  [[nodiscard]] std::vector<Node> nodes(int smallest) const {
     std::vector<Node> list;
-    for (int size = opt_.chunk / 2; size >= (opt_.safe_leaf ? 16 : 8); size /= 2) {
+    for (int size = opt_.chunk / 2; size >= (opt_.safe_leaf ? 16 : smallest); size /= 2) {
       for (int begin = 0; begin < opt_.chunk; begin += 2 * size) {
         list.push_back({begin + size, begin, size, begin + size, false});
       }
@@ -241,7 +243,7 @@ class ChunkModel {
   void prepare(ChunkValues<R>& c) const {
     const int C = opt_.chunk;
     Mat N(C, C);
-    for (const Node& n : nodes()) {
+    for (const Node& n : nodes(opt_.pair_rows_forward)) {
       for (int i = n.row; i < n.row + n.size; ++i) {
         for (int j = n.col; j < n.col + n.size; ++j) {
           if (i <= j && n.leaf) {
@@ -261,7 +263,7 @@ class ChunkModel {
       }
     }
     for (int i = 0; i < C; ++i) {
-      for (int j = opt_.safe_leaf ? i : i / 8 * 8; j <= i; ++j) {
+      for (int j = opt_.safe_leaf ? i : i / opt_.pair_rows_forward * opt_.pair_rows_forward; j <= i; ++j) {
         R p = R(0);
         R m = R(0);
         for (int x = 0; x < K_; ++x) {
@@ -445,7 +447,7 @@ class ChunkModel {
       }
       c.dbeta[static_cast<size_t>(i)] = dbeta;
     }
-    for (const Node& n : nodes()) {
+    for (const Node& n : nodes(opt_.pair_rows_backward)) {
       pairs_of_node(c, n);
     }
     pairs_one_by_one(c);
@@ -503,7 +505,7 @@ class ChunkModel {
     }
   }
 
-  /// The diagonal, and without the safe leaf the pairs inside 8 rows.
+  /// The diagonal, and without the safe leaf the pairs inside small pieces.
   void pairs_one_by_one(ChunkValues<R>& c) const {
     for (int i = 0; i < opt_.chunk; ++i) {
       const R beta = c.beta[static_cast<size_t>(i)];
@@ -512,7 +514,7 @@ class ChunkModel {
           c.dq(i, x) += c.dP(i, i) * c.k(i, x);
           c.dk(i, x) += c.dP(i, i) * c.q(i, x);
         }
-        for (int j = i / 8 * 8; j < i && !opt_.safe_leaf; ++j) {
+        for (int j = i / opt_.pair_rows_backward * opt_.pair_rows_backward; j < i && !opt_.safe_leaf; ++j) {
           const R decay = std::exp2(between(c.g, j, i, x));
           const R kj = c.k(j, x) * decay;
           c.dq(i, x) += c.dP(i, j) * kj;
