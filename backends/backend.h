@@ -148,6 +148,10 @@ class Backend {
   virtual void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g,
                                  const Tensor& A_log, const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
                                  const Tensor& ddt_bias) const = 0;
+  /// What kda_forward and kda_backward do for a problem whose q, k, v, g and beta have this dtype. Throws Error for
+  /// sizes that the device has no kernel for.
+  [[nodiscard]] virtual kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype,
+                                                 Device device) const = 0;
   virtual void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                            const kda::KernelOutputs& outputs) const = 0;
   virtual void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,

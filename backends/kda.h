@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -32,6 +33,10 @@ inline constexpr int64_t kCheckpointSteps = 64;
 /// How many it keeps of a sequence: none of the initial state, which is at hand.
 constexpr int64_t checkpoint_count(int64_t length) { return length > 0 ? (length - 1) / kCheckpointSteps : 0; }
 
+/// How many bytes of a device's memory a call may use for itself unless told otherwise. With less, heads are worked on
+/// group after group, which changes no bit of any result.
+inline constexpr int64_t kWorkspaceLimit = int64_t{4} << 30;
+
 /// Sizes and options of a call that passed the checks.
 struct KernelProblem {
   int64_t B = 0;
@@ -50,8 +55,10 @@ struct KernelProblem {
   double beta_factor = 1.0;  // of the sigmoid: 2 with negative eigenvalues
   bool safe_gate = false;    // tiles of 16 rows whose log decay lies in [-5, 0] may be centred
   bool state_v_first = false;
-  int64_t chunk_size = 64;           // between the states in `h`
-  DType compute_dtype = DType::f32;  // f64 or f32
+  int64_t chunk_size = 64;                    // between the states in `h`
+  DType compute_dtype = DType::f32;           // f64 or f32
+  bool save_intermediates = false;            // forward is to keep for backward what kda_plan says
+  int64_t workspace_limit = kWorkspaceLimit;  // bytes of device memory that a call may use beside its tensors
 };
 
 /// The tensors of a call, all dense and row-major. Floating-point tensors have any floating dtype.
@@ -71,14 +78,14 @@ struct KernelOutputs {
   Tensor o;            // [B,T,HV,V]
   Tensor final_state;  // as initial_state
   Tensor h;            // [chunks,HV,K,V] ([..,V,K]), states before the chunks of sequence 0, 1, ..; compute_dtype
-  Tensor checkpoints;  // [*,HV,K,V], states after every kCheckpointSteps tokens that others follow; compute_dtype
+  Tensor saved;        // for backward, of the shape and dtype that kda_plan says
 };
 
 /// What backward is given besides the inputs.
 struct KernelUpstream {
   Tensor d_o;            // [B,T,HV,V] or undefined: zeros
   Tensor d_final_state;  // as final_state or undefined: zeros
-  Tensor checkpoints;    // of forward, or undefined: they are computed again
+  Tensor saved;          // what forward kept, or undefined: it is computed again
 };
 
 /// Gradients of the inputs, each like its input; any may be undefined (not wanted). dA_log and ddt_bias are sums over
@@ -101,5 +108,24 @@ struct KernelDecode {
   std::vector<int64_t> slots;       // [N,m], where token j leaves its state; negative: the token is padding
   Tensor o;                         // [N,m,HV,V], zeros at padding
 };
+
+/// What a backend runs for a call.
+struct KernelPlan {
+  std::string text = {};           // which kernels and why, in words; empty where there is but one choice
+  Shape saved_shape = {};          // of KernelOutputs::saved
+  DType saved_dtype = DType::f32;  // of KernelOutputs::saved
+  int64_t forward_bytes = 0;       // of device memory beside the tensors of the call
+  int64_t backward_bytes = 0;      // likewise, where all gradients are wanted
+};
+
+/// The states that a kernel keeps which goes from token to token or from tile to tile: [*,HV,K,V], one after every
+/// kCheckpointSteps tokens of a sequence that others follow, sequence after sequence.
+inline Shape checkpoint_shape(const KernelProblem& problem) {
+  int64_t count = 0;
+  for (const Sequence& sequence : problem.sequences) {
+    count += checkpoint_count(sequence.length());
+  }
+  return {count, problem.HV, problem.K, problem.V};
+}
 
 }  // namespace deltatape::kda

@@ -156,6 +156,9 @@ class TimedBackend final : public Backend {
     timed("kda_gate_backward",
           [&] { kernels_.kda_gate_backward(gate, lower_bound, dy, g, A_log, dt_bias, dg, dA_log, ddt_bias); });
   }
+  [[nodiscard]] kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype, Device device) const override {
+    return kernels_.kda_plan(problem, dtype, device);
+  }
   void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                    const kda::KernelOutputs& outputs) const override {
     timed("kda_forward", [&] { kernels_.kda_forward(problem, inputs, outputs); });

@@ -58,6 +58,7 @@ class CpuBackend final : public Backend {
   void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g, const Tensor& A_log,
                          const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
                          const Tensor& ddt_bias) const override;
+  [[nodiscard]] kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype, Device device) const override;
   void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                    const kda::KernelOutputs& outputs) const override;
   void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,

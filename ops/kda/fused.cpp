@@ -38,7 +38,7 @@ struct SavedCall {
   Saved segment_ids;
   Options options;
   KernelProblem problem;
-  Tensor checkpoints;  // undefined: computed again
+  Tensor saved;  // by forward for backward; undefined: computed again
   Twin twin = nullptr;
 
   [[nodiscard]] Inputs inputs() const {
@@ -58,7 +58,7 @@ Gradients fused_gradients(const SavedCall& call, const RuleContext& c) {
   const KernelUpstream upstream{
       .d_o = c.has_grad(0) ? dense(c.grad(0)) : Tensor(),
       .d_final_state = call.options.output_final_state && c.has_grad(1) ? dense(c.grad(1)) : Tensor(),
-      .checkpoints = call.checkpoints};
+      .saved = call.saved};
   const auto inputs = differentiable(in);
   Gradients all(kDifferentiable);
   for (size_t i = 0; i < kDifferentiable; ++i) {
@@ -132,11 +132,8 @@ Output run_fused(std::string_view name, Form form, Twin twin, const Inputs& in, 
     results.h = empty(h_shape(p, options), computed);
   }
   if (recorded && options.save_intermediates) {
-    int64_t count = 0;
-    for (const Sequence& sequence : p.sequences) {
-      count += checkpoint_count(sequence.length());
-    }
-    results.checkpoints = empty({count, p.HV, p.K, p.V}, computed);
+    const KernelPlan plan = backend_of(in.q).kda_plan(problem, in.q.dtype(), in.q.device());
+    results.saved = empty(plan.saved_shape, {plan.saved_dtype, in.q.device()});
   }
   backend_of(in.q).kda_forward(problem, dense_inputs(in), results);
 
@@ -154,7 +151,7 @@ Output run_fused(std::string_view name, Form form, Twin twin, const Inputs& in, 
     call.options = options;
     call.options.output_h = false;
     call.problem = problem;
-    call.checkpoints = results.checkpoints;
+    call.saved = results.saved;
     call.twin = twin;
     record_all(name, outputs, tensors, [call = std::move(call)](const RuleContext& c) {
       return grad_enabled() ? twin_gradients(call, c) : fused_gradients(call, c);

@@ -92,6 +92,8 @@ std::vector<Sequence> sequences_of(const Problem& p) {
 
 void check_options(std::string_view function, const Options& options) {
   check_chunk_size(function, options.chunk_size);
+  check(options.workspace_limit > 0, function, "workspace_limit is {}, expected 1 or more bytes",
+        options.workspace_limit);
   check(!options.scale || std::isfinite(*options.scale), function, "scale is {}, expected a finite number",
         options.scale.value_or(0.0));
   check(!options.allow_neg_eigval || options.use_beta_sigmoid, function,
@@ -193,6 +195,8 @@ KernelProblem kernel_problem(const Problem& p, const Options& options, Form form
   k.state_v_first = options.state_v_first;
   k.chunk_size = options.chunk_size;
   k.compute_dtype = p.compute_dtype;
+  k.save_intermediates = options.save_intermediates;
+  k.workspace_limit = options.workspace_limit;
   return k;
 }
 

@@ -45,6 +45,7 @@ struct Options {
   bool save_intermediates = false;  // fused kernels: keep a state every 64 tokens for backward, or compute them again
   bool state_v_first = false;       // states are [N,HV,V,K]
   int64_t chunk_size = 64;          // 16, 32 or 64; changes results by rounding only, and the number of states in h
+  int64_t workspace_limit = kWorkspaceLimit;  // fused kernels on CUDA: bytes of memory that a call may use for itself
 };
 
 /// `final_state` and `h` are undefined unless asked for.

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
+#include "backends/backend.h"
 #include "core/error.h"
 #include "ops/kda/chunk.h"
 #include "ops/kda/fused.h"
@@ -39,6 +42,67 @@ bool mostly_padding(const Shapes& s) {
   return rows > 2 * s.B * s.T || s.B * s.T == 0;
 }
 
+/// What the kernels take of a call with these sizes; sequences of which nothing is known count as one.
+KernelProblem problem_of(const Options& options, const Shapes& s, Form form) {
+  Problem p;
+  p.B = s.B;
+  p.T = s.T;
+  p.H = s.H;
+  p.HV = s.HV;
+  p.K = s.K;
+  p.V = s.V;
+  p.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(s.K)));
+  p.compute_dtype = s.dtype == DType::f64 ? DType::f64 : DType::f32;
+  const std::vector<int64_t> rows(static_cast<size_t>(s.B), s.T);
+  int64_t token = 0;
+  for (const int64_t length : s.lengths.empty() ? rows : s.lengths) {
+    const int64_t row = s.T > 0 && length > 0 ? token / s.T : 0;
+    const auto n = static_cast<int64_t>(p.sequences.size());
+    const int64_t begin = token - row * s.T;
+    const int64_t state = !s.segment_ids ? n : begin == 0 ? row : -1;
+    p.sequences.push_back({.row = row, .begin = begin, .end = begin + length, .state_in = state, .state_out = state});
+    token += length;
+  }
+  return kernel_problem(p, options, form);
+}
+
+/// The words about tiles of 16 tokens and their decays: what the CPU's chunk kernel does.
+std::string tiles_text(const Options& options) {
+  if (!options.safe_gate) {
+    return ": tiles of 16 tokens; decays by halving, exact for any gate (safe_gate is off)";
+  }
+  if (options.gate == Gate::lower_bound) {
+    return fmt::format(": tiles of 16 tokens; decays centred in every tile (safe_gate, lower_bound {})",
+                       options.lower_bound);
+  }
+  return ": tiles of 16 tokens; decays centred in tiles whose g lies within [-5, 0], by halving in all others "
+         "(safe_gate)";
+}
+
+/// The words about the CPU's kernel; `few`: the recurrent one.
+std::string host_text(const Options& options, bool few) {
+  if (!few) {
+    return tiles_text(options);
+  }
+  return fmt::format(
+      ": one token after another, since most rows of tiles of 16 would be padding{}",
+      options.safe_gate ? "; decays token by token, exact for any gate (safe_gate changes nothing here)" : "");
+}
+
+std::string saved_text(const Options& options, const KernelPlan& kernel, Device device) {
+  if (!options.save_intermediates) {
+    return fmt::format("; backward computes {} again (save_intermediates is off)",
+                       device.is_cpu() ? "the states" : "what it needs");
+  }
+  if (device.is_cpu()) {
+    return fmt::format("; backward reads the states that forward keeps every {} tokens (save_intermediates)",
+                       kCheckpointSteps);
+  }
+  const int64_t bytes = kernel.saved_shape.numel() * static_cast<int64_t>(size_of(kernel.saved_dtype));
+  return fmt::format("; backward reads the {:.1f} MiB that forward keeps (save_intermediates)",
+                     static_cast<double>(bytes) / (1 << 20));
+}
+
 }  // namespace
 
 std::string_view name_of(Implementation implementation) {
@@ -68,24 +132,12 @@ Plan plan(const Options& options, const Shapes& s, Device device) {
   if (s.dtype == DType::bf16 || s.dtype == DType::f16) {
     plan.text += fmt::format(" (tensors in {})", s.dtype);
   }
-  if (few) {
-    plan.text += ": one token after another, since most rows of tiles of 16 would be padding";
-    plan.text +=
-        options.safe_gate ? "; decays token by token, exact for any gate (safe_gate changes nothing here)" : "";
-  } else {
-    plan.text += ": tiles of 16 tokens";
-    if (!options.safe_gate) {
-      plan.text += "; decays by halving, exact for any gate (safe_gate is off)";
-    } else if (options.gate == Gate::lower_bound) {
-      plan.text += fmt::format("; decays centred in every tile (safe_gate, lower_bound {})", options.lower_bound);
-    } else {
-      plan.text += "; decays centred in tiles whose g lies within [-5, 0], by halving in all others (safe_gate)";
-    }
-  }
-  plan.text += options.save_intermediates
-                   ? fmt::format("; backward reads the states that forward keeps every {} tokens (save_intermediates)",
-                                 kCheckpointSteps)
-                   : "; backward computes the states again (save_intermediates is off)";
+  const KernelPlan kernel =
+      backend_of(device).kda_plan(problem_of(options, s, few ? Form::recurrent : Form::chunk), s.dtype, device);
+  plan.text += device.is_cpu() ? host_text(options, few) : ": " + kernel.text;
+  plan.text += saved_text(options, kernel, device);
+  plan.forward_bytes = kernel.forward_bytes;
+  plan.backward_bytes = kernel.backward_bytes;
   if (options.output_h) {
     plan.text += fmt::format("; h has a state every {} tokens", options.chunk_size);
   }

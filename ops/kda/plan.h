@@ -33,11 +33,13 @@ struct Shapes {
 /// What a call will run.
 struct Plan {
   Implementation implementation = Implementation::fused_chunk;
-  std::string text;  // in words: the kernel, why this one, and what the options change
+  std::string text;            // in words: the kernel, why this one, and what the options change
+  int64_t forward_bytes = 0;   // on CUDA: memory that forward uses beside its tensors
+  int64_t backward_bytes = 0;  // likewise, where all gradients are wanted
 };
 
 /// What `run` with Implementation::automatic does for these options and shapes. Throws Error for what check_inputs
-/// would refuse by options and sizes alone.
+/// or the device's kernels would refuse by options and sizes alone.
 Plan plan(const Options& options, const Shapes& shapes, Device device);
 
 /// Runs one implementation; `automatic` asks plan().

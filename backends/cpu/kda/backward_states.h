@@ -21,11 +21,11 @@ class BackwardStates {
     load_state(in_.initial_state, state_index(sequence(n).state_in, p_.HV, head), p_.state_v_first, size_, S);
   }
   /// Whether forward kept states on the way.
-  [[nodiscard]] bool kept() const { return up_.checkpoints.defined(); }
+  [[nodiscard]] bool kept() const { return up_.saved.defined(); }
   /// S = the state before `token`, a positive multiple of kCheckpointSteps that the sequence has.
   void load_kept(int64_t n, int64_t head, int64_t token, T* S) const {
     const int64_t number = first_checkpoint_[static_cast<size_t>(n)] + token / kCheckpointSteps - 1;
-    load_state(up_.checkpoints, number * p_.HV + head, false, size_, S);
+    load_state(up_.saved, number * p_.HV + head, false, size_, S);
   }
   /// dS = the gradient of the final state.
   void load_gradient(int64_t n, int64_t head, T* dS) const {

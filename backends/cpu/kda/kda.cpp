@@ -4,6 +4,10 @@
 
 namespace deltatape::cpu {
 
+kda::KernelPlan CpuBackend::kda_plan(const kda::KernelProblem& problem, DType /*dtype*/, Device /*device*/) const {
+  return {.saved_shape = kda::checkpoint_shape(problem), .saved_dtype = problem.compute_dtype};
+}
+
 void CpuBackend::kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                              const kda::KernelOutputs& outputs) const {
   const bool chunk = problem.form == kda::Form::chunk;

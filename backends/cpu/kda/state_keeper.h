@@ -38,9 +38,9 @@ class StateKeeper {
       const int64_t block = first_h_[static_cast<size_t>(n)] + token / p_.chunk_size;
       store_state(out_.h, block * p_.HV + head, p_.state_v_first, size_, S, column, columns);
     }
-    if (out_.checkpoints.defined() && token > 0 && token % kCheckpointSteps == 0) {
+    if (out_.saved.defined() && token > 0 && token % kCheckpointSteps == 0) {
       const int64_t block = first_checkpoint_[static_cast<size_t>(n)] + token / kCheckpointSteps - 1;
-      store_state(out_.checkpoints, block * p_.HV + head, false, size_, S, column, columns);
+      store_state(out_.saved, block * p_.HV + head, false, size_, S, column, columns);
     }
   }
 

@@ -1,0 +1,157 @@
+// kda::fused_recurrent and kda::fused_chunk with their tensors on a CUDA device: golden cases, the composed forms, what
+// is refused, and what kda::plan says.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "ops/kda/fused.h"
+#include "ops/kda/plan.h"
+#include "ops/kda/recurrent.h"
+#include "tests/gpu/device.h"
+#include "tests/gpu/kda/on_device.h"
+#include "tests/ops/kda/gold_case.h"
+#include "tests/ops/kda/random_case.h"
+#include "tests/support/errors.h"
+
+namespace deltatape {
+namespace {
+
+using test::KDACase;
+using test::NamedResults;
+
+/// Golden cases whose q, k and g are small enough for the host twin to take a second or so.
+bool is_small(const test::GoldFolder& gold) {
+  const auto& config = gold.config();
+  const auto size = [&config](const char* name) { return config[name].get<int64_t>(); };
+  return size("B") * size("T") * size("HV") * size("K") * size("V") <= 3'000'000;
+}
+
+TEST_CASE("kda on cuda: golden operator cases in f64 and f32 [gpu] [slow]") {
+  if (!test::have_device()) {
+    return;
+  }
+  const auto names = test::gold_cases("operator");
+  if (names.empty()) {
+    MESSAGE("no golden data beside the project, nothing compared");
+  }
+  for (const std::string& name : names) {
+    CAPTURE(name);
+    const test::GoldFolder gold(name);
+    if (!is_small(gold)) {
+      continue;
+    }
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      const bool wide = dtype == DType::f64;
+      const KDACase c = test::load_gold_case(gold, dtype);
+      const NamedResults host = wide ? NamedResults() : test::run_case(&kda::fused_recurrent, c);
+      for (const auto function : {&kda::fused_chunk, &kda::fused_recurrent}) {
+        const NamedResults results = test::run_case_on_cuda(function, c);
+        for (size_t i = 0; i < results.size(); ++i) {
+          CAPTURE(results[i].first);
+          const Tensor expected = gold.load(results[i].first);
+          const double error = test::relative_error(results[i].second, expected);
+          const double difference = test::largest_difference(results[i].second, expected);
+          CAPTURE(error);
+          CAPTURE(difference);
+          // One key at every step, written with beta 2 and never forgotten, costs any f32 more digits: as many as the
+          // CPU loses there. Some gradients are exactly zero, or sums that cancel.
+          const double limit = wide ? 1e-12 : std::max(1e-5, 2.0 * test::relative_error(host[i].second, expected));
+          CHECK((error <= limit || difference <= (wide ? 1e-13 : 1e-6)));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("kda on cuda: the fused forms as the composed ones, all on the device [gpu]") {
+  if (!test::have_device()) {
+    return;
+  }
+  for (uint64_t seed = 3000; seed < 3012; ++seed) {
+    const test::RandomCase r = test::random_case(seed);
+    CAPTURE(r.text);
+    const NamedResults expected = test::run_case_on_cuda(&kda::recurrent, r.c);
+    for (const auto function : {&kda::fused_chunk, &kda::fused_recurrent}) {
+      const NamedResults actual = test::run_case_on_cuda(function, r.c);
+      REQUIRE(actual.size() == expected.size());
+      for (size_t i = 0; i < actual.size(); ++i) {
+        CAPTURE(actual[i].first);
+        const double error = test::max_error(actual[i].second, expected[i].second);
+        const double difference = test::largest_difference(actual[i].second, expected[i].second);
+        CHECK((error <= 1e-9 || difference <= 1e-13));
+      }
+    }
+  }
+}
+
+TEST_CASE("kda on cuda: refuses what the CPU refuses, in the same words but for the device [gpu]") {
+  if (!test::have_device()) {
+    return;
+  }
+  kda::Options options;
+  options.gate = kda::Gate::standard;
+  const KDACase host = test::make_case({2, 6, 2, 4, 8, 5, {}}, options, 121);
+  const KDACase there = test::on_device(host, Device::cuda());
+  const auto sentence = [](const KDACase& c, const auto& change) {
+    KDACase changed = c;
+    change(changed);
+    return test::error_of([&] { kda::fused_chunk(changed.inputs, changed.options); });
+  };
+  const auto check_same = [&](const auto& change) {
+    const std::string expected = sentence(host, change);
+    CHECK(expected.rfind("kda::fused_chunk: ", 0) == 0);
+    CHECK(sentence(there, change) == expected);
+  };
+  check_same([](KDACase& c) { c.inputs.g = Tensor(); });
+  check_same([](KDACase& c) { c.inputs.k = c.inputs.v; });
+  check_same([](KDACase& c) { c.inputs.beta = c.inputs.g; });
+  check_same([](KDACase& c) { c.inputs.A_log = Tensor(); });
+  check_same([](KDACase& c) { c.inputs.initial_state = c.inputs.q; });
+  check_same([](KDACase& c) { c.options.chunk_size = 8; });
+  check_same([](KDACase& c) { c.options.workspace_limit = 0; });
+  check_same([](KDACase& c) { c.options.allow_neg_eigval = true; });
+  KDACase mixed = there;
+  mixed.inputs.v = host.inputs.v;
+  CHECK_ERROR(kda::fused_chunk(mixed.inputs, mixed.options), "kda::fused_chunk: v is on cpu, expected cuda:0 as q");
+}
+
+TEST_CASE("kda on cuda: plan says which kernels run, why, and what they take [gpu]") {
+  if (!test::have_device()) {
+    return;
+  }
+  kda::Shapes shapes;
+  shapes.T = 100;
+  shapes.H = 2;
+  shapes.HV = 4;
+  shapes.K = shapes.V = 16;
+  kda::Plan plan = kda::plan({}, shapes, Device::cuda());
+  CHECK(plan.implementation == kda::Implementation::fused_chunk);
+  CHECK(plan.text.rfind("fused-chunk on cuda:0, in f32: v0, token after token, since the tensors are f32 and v1 takes "
+                        "bf16; working memory ",
+                        0) == 0);
+  CHECK(plan.text.find("; backward computes what it needs again (save_intermediates is off)") != std::string::npos);
+  CHECK(plan.text.find("heads at a time") == std::string::npos);
+  CHECK(plan.forward_bytes > 0);
+  CHECK(plan.backward_bytes > plan.forward_bytes);
+
+  kda::Options options;
+  options.save_intermediates = true;
+  options.workspace_limit = kda::plan(options, shapes, Device::cuda()).backward_bytes / 2;
+  plan = kda::plan(options, shapes, Device::cuda());
+  CHECK(plan.backward_bytes <= options.workspace_limit);
+  CHECK(plan.text.find(", 2 of 4 heads at a time") != std::string::npos);
+  CHECK(plan.text.find("; backward reads the 0.0 MiB that forward keeps (save_intermediates)") != std::string::npos);
+
+  shapes.T = 5;
+  CHECK(kda::plan({}, shapes, Device::cuda())
+            .text.rfind("fused-recurrent on cuda:0, in f32: v0, token after token, "
+                        "since this form has no chunks; ",
+                        0) == 0);
+  shapes.K = 5000;
+  CHECK(test::error_of([&] {
+          kda::plan({}, shapes, Device::cuda());
+        }).rfind("kda::fused_recurrent: K is 5000, expected ", 0) == 0);
+}
+
+}  // namespace
+}  // namespace deltatape
