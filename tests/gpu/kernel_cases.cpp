@@ -218,7 +218,8 @@ std::vector<KernelCase> row_cases() {
                        8});
       cases.push_back({name_of(prefix + "softmax_backward", shape),
                        [=](DType dtype) {
-                         return draw({shape, shape}, dtype, log ? -8.0 : 0.0, log ? 0.0 : 0.1);
+                         return Tensors{draw({shape}, dtype, log ? -8.0 : 0.0, log ? 0.0 : 0.1)[0],
+                                        random_tensor(shape, 200, dtype)};
                        },
                        [=](const Backend& backend, const Tensors& in) {
                          const Tensor out = like(in[0], shape);

@@ -43,7 +43,7 @@ KernelPlan plan_of_v0(const KernelProblem& problem, const std::string& why) {
 }  // namespace
 }  // namespace kda
 
-kda::KernelPlan CudaBackend::kda_plan(const kda::KernelProblem& problem, DType dtype, Device device) const {
+kda::KernelPlan CudaBackend::kda_plan(const kda::KernelProblem& problem, DType dtype, Device /*device*/) const {
   const kda::Choice choice = kda::choose(problem, dtype);
   return kda::plan_of_v0(problem, choice.why_not_v1);
 }

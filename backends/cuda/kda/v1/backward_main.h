@@ -22,47 +22,49 @@
 
 namespace deltatape::cuda::kda::v1 {
 
-/// What B3 reads and writes. "Rows" are tokens, row * T + t; value heads first_head .. first_head + heads - 1 are the
-/// launch's, and the arrays of the workspace have `heads` heads.
-struct MainParams {
-  const ChunkEntry* chunks;
-  int64_t rows;    // B * T
-  int H;           // heads of q and k
-  int HV;          // value heads
-  int first_head;  // of the launch
-  int heads;
-  const BFloat16* q;      // [rows,H,K]
-  const BFloat16* k;      // [rows,H,K]
-  const BFloat16* v;      // [rows,HV,V]
-  const BFloat16* g;      // [rows,HV,K]
-  const BFloat16* beta;   // [rows,HV]
-  const BFloat16* d_o;    // [rows,HV,V] or nullptr: zeros
-  const float* A_log;     // [HV] or nullptr
-  const float* dt_bias;   // [HV,K] or nullptr
-  const BFloat16* A;      // [chunks,HV] images of [C,C], see Record
-  const BFloat16* h;      // [chunks,heads,V,K], states before the chunks
-  const BFloat16* dS;     // [chunks,heads,V,K], gradients of the states after them
-  const BFloat16* v_new;  // [chunks,heads,C,V]
-  const BFloat16* dv2;    // [chunks,heads,C,V]
-  float scale;
-  Gate gate;
-  float lower_bound;
-  bool l2norm;
-  bool beta_sigmoid;
-  float beta_factor;
-  BFloat16* dq;      // [rows,H,K]; each of the results may be nullptr
-  BFloat16* dk;      // [rows,H,K]
-  BFloat16* dv;      // [rows,HV,V]
-  BFloat16* dg;      // [rows,HV,K]
-  BFloat16* dbeta;   // [rows,HV]
-  float* dq_parts;   // [rows,heads,K]: instead of dq where several value heads share one head of q, before the norm
-  float* dk_parts;   // [rows,heads,K]
-  float* gate_sums;  // [chunks,heads,2,K]: shares of ddt_bias; of dA_log
+/// What B3 reads and writes: the value heads [first_head, first_head + heads) of a launch. "Rows" are tokens,
+/// row * T + t. Each of the results may be null.
+struct MainArguments {
+  const ChunkEntry* chunks = nullptr;
+  int H = 1;   // heads of q and k
+  int HV = 1;  // value heads
+  int first_head = 0;
+  int heads = 1;
+  const BFloat16* q = nullptr;     // [rows,H,K]
+  const BFloat16* k = nullptr;     // [rows,H,K]
+  const BFloat16* v = nullptr;     // [rows,HV,V]
+  const BFloat16* g = nullptr;     // [rows,HV,K]
+  const BFloat16* beta = nullptr;  // [rows,HV]
+  const BFloat16* d_o = nullptr;   // [rows,HV,V] or null: zeros
+  const float* A_log = nullptr;    // [HV] or null
+  const float* dt_bias = nullptr;  // [HV,K] or null
+  const BFloat16* A = nullptr;     // images [chunks,A_heads,C,C]; the launch's first head is its A_first
+  int A_heads = 1;
+  int A_first = 0;
+  const BFloat16* h = nullptr;      // [chunks,heads,V,K], states before the chunks
+  const BFloat16* dS = nullptr;     // [chunks,heads,V,K], gradients of the states after them
+  const BFloat16* v_new = nullptr;  // [rows,heads,V]
+  const BFloat16* dv2 = nullptr;    // [rows,heads,V]
+  float scale = 1.0F;
+  Gate gate = Gate::none;
+  float lower_bound = 0.0F;
+  bool l2norm = false;
+  bool beta_sigmoid = false;
+  float beta_factor = 1.0F;
+  BFloat16* dq = nullptr;     // [rows,H,K]
+  BFloat16* dk = nullptr;     // [rows,H,K]
+  BFloat16* dv = nullptr;     // [rows,HV,V]
+  BFloat16* dg = nullptr;     // [rows,HV,K]
+  BFloat16* dbeta = nullptr;  // [rows,HV]
+  float* dq_parts =
+      nullptr;  // [rows,heads,K]: where several value heads share a head of q, instead of dq; B4 sums them
+  float* dk_parts = nullptr;   // likewise
+  float* gate_sums = nullptr;  // [chunks,heads,2,K]: shares of ddt_bias; of dA_log
 };
 
 template <int C, int K, int V>
 struct BackwardMain {
-  using Params = MainParams;
+  using Params = MainArguments;
 
   static constexpr int kBlocks = C / 16;  // of the tokens
   static constexpr int kWarps = K / 16;   // each has 16 channels
@@ -133,9 +135,9 @@ struct BackwardMain {
   }
 
   DT_DEVICE void operator()(const tile::Block& block, const Params& p) const {
-    const ChunkEntry chunk = p.chunks[block.x];
+    const ChunkEntry chunk = p.chunks[block.x / p.heads];
     const int length = chunk.length;
-    const int head = p.first_head + block.y;
+    const int head = p.first_head + block.x % p.heads;
     const Tiles t = tiles_of(block);
     load(block, p, chunk, head, t);
 
@@ -172,28 +174,28 @@ struct BackwardMain {
                           chunk.length, width);
   }
   template <class T>
-  DT_DEVICE static tile::GTile<T> work_of(T* x, const Params& p, const tile::Block& block, int rows, int width) {
-    const int64_t index = record_index(block.x, block.y, p.heads);
-    return tile::GTile<T>(x + index * rows * width, width, rows, width);
+  DT_DEVICE static tile::GTile<T> work_of(T* x, const tile::Block& block, int rows, int width) {
+    return tile::GTile<T>(x + int64_t{block.x} * rows * width, width, rows, width);
   }
 
   DT_DEVICE static void load(const tile::Block& block, const Params& p, const ChunkEntry& chunk, int head,
                              const Tiles& t) {
     const int shared_head = head / (p.HV / p.H);
+    const int own = head - p.first_head;
     tile::copy_async(block, t.q, rows_of(p.q, p.H, shared_head, K, chunk));
     tile::copy_async(block, t.k, rows_of(p.k, p.H, shared_head, K, chunk));
     tile::copy_async(block, t.g, rows_of(p.g, p.HV, head, K, chunk));
     tile::commit_copies();
-    tile::copy_async_raw(block, t.A, p.A + record_index(block.x, head, p.HV) * (C * C));
-    tile::copy_async(block, t.lam, work_of(p.dv2, p, block, C, V));
-    tile::copy_async(block, t.v_new, work_of(p.v_new, p, block, C, V));
+    tile::copy_async_raw(block, t.A, p.A + record_index(block.x / p.heads, p.A_first + own, p.A_heads) * (C * C));
+    tile::copy_async(block, t.lam, rows_of(p.dv2, p.heads, own, V, chunk));
+    tile::copy_async(block, t.v_new, rows_of(p.v_new, p.heads, own, V, chunk));
     if (p.d_o != nullptr) {
       tile::copy_async(block, t.d_o, rows_of(p.d_o, p.HV, head, V, chunk));
     }
     tile::copy_async(block, t.v, rows_of(p.v, p.HV, head, V, chunk));
     tile::commit_copies();
-    tile::copy_async(block, t.h, work_of(p.h, p, block, V, K));
-    tile::copy_async(block, t.dS, work_of(p.dS, p, block, V, K));
+    tile::copy_async(block, t.h, work_of(p.h, block, V, K));
+    tile::copy_async(block, t.dS, work_of(p.dS, block, V, K));
     tile::commit_copies();
     if (p.d_o == nullptr) {
       block.fill(t.d_o, [](int, int) { return 0.0F; });
@@ -527,7 +529,7 @@ struct BackwardMain {
       tile::store_trans(t.g, 16 * b, channel, dg);
     });
     if (p.gate_sums != nullptr) {
-      const auto out = work_of(p.gate_sums, p, block, 2, K);
+      const auto out = work_of(p.gate_sums, block, 2, K);
       tile::finish(of_bias);
       tile::finish(of_A);
       tile::each_once(of_bias, [&](int row, float x) { out.set(0, channel + row, x); });
@@ -678,7 +680,7 @@ struct BackwardMain {
     if (to == nullptr) {
       return;
     }
-    const auto rows = rows_of(to, p.heads, block.y, K, chunk);
+    const auto rows = rows_of(to, p.heads, block.x % p.heads, K, chunk);
     tile::each_lane([&](int lane) {
       tile::unroll<8>([&](auto i) {
         const tile::Place at = tile::Acc::place(lane, i);

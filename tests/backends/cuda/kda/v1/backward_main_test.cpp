@@ -49,8 +49,8 @@ MainResults run_main(const CallShape& s, const CallTensors& x, bool parts = fals
   std::vector<BFloat16> A(records * C * C);
   std::vector<BFloat16> h(records * V * K);
   std::vector<BFloat16> dS(records * V * K);
-  std::vector<BFloat16> v_new(records * C * V);
-  std::vector<BFloat16> dv2(records * C * V);
+  std::vector<BFloat16> v_new(x.v.size());
+  std::vector<BFloat16> dv2(x.v.size());
   for (size_t n = 0; n < s.sequences.size(); ++n) {
     for (int head = 0; head < s.HV; ++head) {
       ModelOptions options;
@@ -67,10 +67,14 @@ MainResults run_main(const CallShape& s, const CallTensors& x, bool parts = fals
             const auto at = static_cast<size_t>(tile::Swizzled::index<BFloat16, C>(i, j));
             A[record * C * C + at] = tile::narrow<BFloat16>(values.A(i, j));
           }
+        }
+        const ChunkEntry& chunk = chunks[static_cast<size_t>(first_chunk[n]) + c];
+        for (int i = 0; i < chunk.length; ++i) {
           for (int y = 0; y < V; ++y) {
-            const size_t at = (record * C + static_cast<size_t>(i)) * V + static_cast<size_t>(y);
-            v_new[at] = tile::narrow<BFloat16>(values.v_new(i, y));
-            dv2[at] = tile::narrow<BFloat16>(values.dv2(i, y));
+            const size_t row = static_cast<size_t>(chunk.first_row + i) * static_cast<size_t>(s.HV) +
+                               static_cast<size_t>(head);
+            v_new[row * V + static_cast<size_t>(y)] = tile::narrow<BFloat16>(values.v_new(i, y));
+            dv2[row * V + static_cast<size_t>(y)] = tile::narrow<BFloat16>(values.dv2(i, y));
           }
         }
         for (int y = 0; y < V; ++y) {
@@ -87,9 +91,8 @@ MainResults run_main(const CallShape& s, const CallTensors& x, bool parts = fals
   const tile::host::Run run(
       tile::host::Run::current() == nullptr ? tile::host::Order::round_robin : tile::host::Run::current()->order, 7,
       &memory);
-  cuda::kda::v1::MainParams p{};
+  cuda::kda::v1::MainArguments p;
   p.chunks = memory.input("chunks", chunks);
-  p.rows = s.rows;
   p.H = s.H;
   p.HV = s.HV;
   p.first_head = 0;
@@ -103,6 +106,7 @@ MainResults run_main(const CallShape& s, const CallTensors& x, bool parts = fals
   p.A_log = s.A_log ? memory.input("A_log", floats(x.A_log)) : nullptr;
   p.dt_bias = s.dt_bias ? memory.input("dt_bias", floats(x.dt_bias)) : nullptr;
   p.A = memory.input("A", A);
+  p.A_heads = s.HV;
   p.h = memory.input("h", h);
   p.dS = memory.input("dS", dS);
   p.v_new = memory.input("v_new", v_new);
@@ -124,7 +128,7 @@ MainResults run_main(const CallShape& s, const CallTensors& x, bool parts = fals
   p.dg = memory.output<BFloat16>("dg", x.g.size());
   p.dbeta = memory.output<BFloat16>("dbeta", x.beta.size());
   p.gate_sums = memory.output<float>("gate_sums", records * 2 * K);
-  tile::launch_warps<cuda::kda::v1::BackwardMain<C, K, V>>({static_cast<int>(chunks.size()), s.HV}, p);
+  tile::run_warps<cuda::kda::v1::BackwardMain<C, K, V>>(Grid{static_cast<int>(records)}, p);
   memory.check_complete();
   MainResults r;
   if (parts) {
