@@ -5,15 +5,11 @@
 #include <utility>
 
 #include "backends/cuda/kda/decode/decode.h"
-#include "backends/cuda/kda/decode/kernel.h"
+#include "backends/cuda/kda/decode/start.h"
 #include "backends/cuda/kda/sequences.h"
-#include "backends/cuda/kda/tile/launch.h"
 
 namespace deltatape::cuda::kda::decoding {
 namespace {
-
-/// Blocks that fill the multiprocessors of an H200 with two each: below, a state is cut into slices of V.
-constexpr int64_t kEnoughBlocks = 264;
 
 Source source_of(const Tensor& x) { return x.defined() ? Source{.data = x.raw(), .dtype = x.dtype()} : Source{}; }
 
@@ -42,21 +38,6 @@ Params params_of(const KernelProblem& problem, const KernelInputs& inputs, const
   p.l2norm = problem.l2norm;
   p.beta_sigmoid = problem.beta_sigmoid;
   return p;
-}
-
-/// Whether a block takes half of V: for several tokens where V is 128, and where there would be too few blocks.
-bool in_halves(const KernelProblem& problem) {
-  return (problem.V == 128 && problem.T > 1) || problem.B * problem.HV < kEnoughBlocks;
-}
-
-template <int K, int V, int slice, bool v_first, class T>
-void start(const Stream& stream, const KernelProblem& problem, const Params& p) {
-  tile::launch_warps<Decode<K, V, slice, v_first, T>>(stream, Grid{problem.B * problem.HV * (V / slice)}, p);
-}
-template <int K, int V, bool v_first, class T>
-void start(const Stream& stream, const KernelProblem& problem, const Params& p) {
-  in_halves(problem) ? start<K, V, V / 2, v_first, T>(stream, problem, p)
-                     : start<K, V, V, v_first, T>(stream, problem, p);
 }
 
 }  // namespace
@@ -92,32 +73,29 @@ std::string refusal(const KernelProblem& problem, const KernelInputs& inputs, co
       return fmt::format("{} begins at an address that is no multiple of {} bytes", name, alignment);
     }
   }
-  if (problem.B * problem.HV * (problem.V / 32) > std::numeric_limits<int32_t>::max()) {
+  if (problem.B * problem.HV * (problem.V / 64) > std::numeric_limits<int32_t>::max()) {
     return fmt::format("{} sequences of {} heads are too many blocks", problem.B, problem.HV);
   }
   return "";
 }
 
 void decode(const KernelProblem& problem, const KernelInputs& inputs, const KernelDecode& decode) {
+  if (problem.T == 0) {
+    return;
+  }
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
   const Tensor first_slot = to_device(decode.first_slot, device);
   const Tensor slots = to_device(decode.slots, device);
   const Params p = params_of(problem, inputs, decode, first_slot, slots);
-  const bool bf16_states = decode.pool.dtype() == DType::bf16;
-  const auto start_sized = [&]<int K, int V>(std::integer_sequence<int, K, V>) {
-    if (problem.state_v_first) {
-      bf16_states ? start<K, V, true, BFloat16>(stream, problem, p) : start<K, V, true, float>(stream, problem, p);
-    } else {
-      bf16_states ? start<K, V, false, BFloat16>(stream, problem, p) : start<K, V, false, float>(stream, problem, p);
-    }
-  };
+  const Size size{.heads = problem.B * problem.HV,
+                  .tokens = static_cast<int>(problem.T),
+                  .V = static_cast<int>(problem.V),
+                  .bf16_states = decode.pool.dtype() == DType::bf16};
   if (problem.K == 64) {
-    problem.V == 64 ? start_sized(std::integer_sequence<int, 64, 64>{})
-                    : start_sized(std::integer_sequence<int, 64, 128>{});
+    problem.state_v_first ? start<64, true>(stream, size, p) : start<64, false>(stream, size, p);
   } else {
-    problem.V == 64 ? start_sized(std::integer_sequence<int, 128, 64>{})
-                    : start_sized(std::integer_sequence<int, 128, 128>{});
+    problem.state_v_first ? start<128, true>(stream, size, p) : start<128, false>(stream, size, p);
   }
 }
 
