@@ -48,6 +48,35 @@ DT_HD Pack<T> taps(const Problem& problem, const T* weight, int64_t pack, int64_
   }
   return result;
 }
+/// All taps of a pack's channels: they lie side by side.
+template <class T, int kWidth>
+struct AllTaps {
+  Pack<T> of[kWidth];
+
+  DT_HD AllTaps(const Problem& problem, const T* weight, int64_t pack) {
+    const Line<T> line(weight, 1, problem.channels * kWidth, reinterpret_cast<uintptr_t>(weight) % 16 == 0);
+    for (int part = 0; part < kWidth; ++part) {
+      const Pack<T> taps = line.pack(pack * kWidth + part);
+      for (int k = 0; k < kPack<T>; ++k) {
+        const int at = part * kPack<T> + k;
+        of[at % kWidth][at / kWidth] = taps[k];
+      }
+    }
+  }
+};
+/// Where taps are not kept.
+template <class T>
+struct AllTaps<T, 0> {
+  DT_HD AllTaps(const Problem& /*problem*/, const T* /*weight*/, int64_t /*pack*/) {}
+};
+template <class T>
+DT_HD Pack<T> zeros() {
+  Pack<T> pack;
+  for (int j = 0; j < kPack<T>; ++j) {
+    pack[j] = Compute<T>(0);
+  }
+  return pack;
+}
 template <class T>
 DT_HD void add_product(Pack<T>& sum, const Pack<T>& w, const Pack<T>& x) {
   for (int j = 0; j < kPack<T>; ++j) {
@@ -67,13 +96,7 @@ struct ConvolutionForward {
 
   DT_HD void operator()(int64_t i) const {
     const Part place = part_of(problem, i, packs_of<T>(problem.channels), kSteps);
-    constexpr int kKept = kWidth == 0 ? 1 : kWidth;
-    Pack<T> kept[kKept];
-    if constexpr (kWidth > 0) {
-      for (int tap = 0; tap < kWidth; ++tap) {
-        kept[tap] = taps(problem, weight, place.pack, tap);
-      }
-    }
+    const AllTaps<T, kWidth> kept(problem, weight, place.pack);
     Pack<T> start;
     for (int j = 0; j < kPack<T>; ++j) {
       const int64_t d = place.pack * kPack<T> + j;
@@ -87,7 +110,7 @@ struct ConvolutionForward {
       if constexpr (kWidth > 0) {
         for (int tap = 0; tap < kWidth; ++tap) {
           if (oldest + tap >= first) {
-            add_product(sum, kept[tap], x.line(line + tap).pack(place.pack));
+            add_product(sum, kept.of[tap], x.line(line + tap).pack(place.pack));
           }
         }
       } else {
@@ -111,24 +134,15 @@ struct ConvolutionBackwardX {
 
   DT_HD void operator()(int64_t i) const {
     const Part place = part_of(problem, i, packs_of<T>(problem.channels), kSteps);
-    constexpr int kKept = kWidth == 0 ? 1 : kWidth;
-    Pack<T> kept[kKept];
-    if constexpr (kWidth > 0) {
-      for (int ahead = 0; ahead < kWidth; ++ahead) {
-        kept[ahead] = taps(problem, weight, place.pack, kWidth - 1 - ahead);
-      }
-    }
+    const AllTaps<T, kWidth> kept(problem, weight, place.pack);
     for (int64_t t = place.first; t < place.last; ++t) {
       const int64_t line = place.entry * problem.time + t;
-      Pack<T> sum;
-      for (int j = 0; j < kPack<T>; ++j) {
-        sum[j] = Compute<T>(0);
-      }
+      Pack<T> sum = zeros<T>();
       const int64_t reach = problem.time - t < problem.width ? problem.time - t : problem.width;
       if constexpr (kWidth > 0) {
         for (int ahead = 0; ahead < kWidth; ++ahead) {
           if (ahead < reach && problem.start(place.entry, t + ahead) <= t) {
-            add_product(sum, kept[ahead], dy.line(line + ahead).pack(place.pack));
+            add_product(sum, kept.of[kWidth - 1 - ahead], dy.line(line + ahead).pack(place.pack));
           }
         }
       } else {
@@ -144,9 +158,10 @@ struct ConvolutionBackwardX {
   }
 };
 
-/// A share of dweight: shares[piece, d, tap] = sum over the piece's t of dy[t, d] x[t - width + 1 + tap, d].
-// Bytes: x and dy read once from memory; the shares are width / 64 of that.
-template <class T>
+/// A share of dweight: shares[piece, d, tap] = sum over the piece's t of dy[t, d] x[t - width + 1 + tap, d]. A thread
+/// has all taps, and keeps the last inputs, where kWidth says how many; else one tap.
+// Bytes: x and dy read once (with kWidth = 0 width times, mostly from the cache); the shares are width / 64 of that.
+template <class T, int kWidth>
 struct ConvolutionBackwardWeight {
   Problem problem;
   Lines<T> x;
@@ -155,25 +170,57 @@ struct ConvolutionBackwardWeight {
 
   DT_HD void operator()(int64_t i) const {
     const int64_t packs = packs_of<T>(problem.channels);
-    const Division by_tap = divide(i, packs * problem.width);
-    const Division across = divide(by_tap.remainder, packs);
-    const int64_t tap = across.quotient;
-    const Part place = part_of(problem, by_tap.quotient * packs + across.remainder, packs, kPieceSteps);
-    Pack<T> sum;
-    for (int j = 0; j < kPack<T>; ++j) {
-      sum[j] = Compute<T>(0);
+    if constexpr (kWidth == 0) {
+      const Division by_tap = divide(i, packs * problem.width);
+      const Division across = divide(by_tap.remainder, packs);
+      const int64_t piece = by_tap.quotient;
+      const Part place = part_of(problem, piece * packs + across.remainder, packs, kPieceSteps);
+      store(piece, place.pack, across.quotient, sum_of_tap(place, across.quotient));
+    } else {
+      const Part place = part_of(problem, i, packs, kPieceSteps);
+      const int64_t base = place.entry * problem.time;
+      Pack<T> last[kWidth];  // x[t - kWidth + 1], .., x[t]
+      Pack<T> sums[kWidth];
+      for (int tap = 0; tap < kWidth; ++tap) {
+        sums[tap] = zeros<T>();
+        const int64_t s = place.first - kWidth + tap;
+        last[tap] = s >= 0 ? x.line(base + s).pack(place.pack) : zeros<T>();
+      }
+      for (int64_t t = place.first; t < place.last; ++t) {
+        const int64_t start = problem.start(place.entry, t);
+        const Pack<T> upstream = dy.line(base + t).pack(place.pack);
+        for (int tap = 0; tap + 1 < kWidth; ++tap) {
+          last[tap] = last[tap + 1];
+        }
+        last[kWidth - 1] = x.line(base + t).pack(place.pack);
+        for (int tap = 0; tap < kWidth; ++tap) {
+          if (t - kWidth + 1 + tap >= start) {
+            add_product(sums[tap], upstream, last[tap]);
+          }
+        }
+      }
+      for (int tap = 0; tap < kWidth; ++tap) {
+        store(divide(i, packs).quotient, place.pack, tap, sums[tap]);
+      }
     }
+  }
+
+  [[nodiscard]] DT_HD Pack<T> sum_of_tap(const Part& place, int64_t tap) const {
+    Pack<T> sum = zeros<T>();
     for (int64_t t = place.first; t < place.last; ++t) {
       const int64_t s = t - problem.width + 1 + tap;
       if (s >= problem.start(place.entry, t)) {
-        const int64_t line = place.entry * problem.time;
-        add_product(sum, dy.line(line + t).pack(place.pack), x.line(line + s).pack(place.pack));
+        const int64_t base = place.entry * problem.time;
+        add_product(sum, dy.line(base + t).pack(place.pack), x.line(base + s).pack(place.pack));
       }
     }
+    return sum;
+  }
+  DT_HD void store(int64_t piece, int64_t pack, int64_t tap, const Pack<T>& sum) const {
     for (int j = 0; j < kPack<T>; ++j) {
-      const int64_t d = place.pack * kPack<T> + j;
+      const int64_t d = pack * kPack<T> + j;
       if (d < problem.channels) {
-        shares[(by_tap.quotient * problem.channels + d) * problem.width + tap] = sum[j];
+        shares[(piece * problem.channels + d) * problem.width + tap] = sum[j];
       }
     }
   }
@@ -241,9 +288,15 @@ void CudaBackend::causal_conv1d_backward(const Tensor& x, const Tensor& weight, 
       const Tensor shares = empty({pieces, dweight.numel()}, dtype_of<C>, dy.device());
       if (pieces > 0) {
         const Tensor from = with_rows(x);
-        launch_elements(
-            current_stream(dy.device()), pieces * call.problem.width * packs_of<T>(call.problem.channels),
-            ConvolutionBackwardWeight<T>{call.problem, rows_of<T>(from), rows_of<T>(upstream), data_of<C>(shares)});
+        const int64_t threads = pieces * packs_of<T>(call.problem.channels);
+        const auto run = [&](auto body, int64_t count) { launch_elements(current_stream(dy.device()), count, body); };
+        if (call.problem.width == 4) {
+          run(ConvolutionBackwardWeight<T, 4>{call.problem, rows_of<T>(from), rows_of<T>(upstream), data_of<C>(shares)},
+              threads);
+        } else {
+          run(ConvolutionBackwardWeight<T, 0>{call.problem, rows_of<T>(from), rows_of<T>(upstream), data_of<C>(shares)},
+              threads * call.problem.width);
+        }
       }
       reduce(ReduceKind::sum, shares, as_rows(dweight, dweight.numel()));
     });

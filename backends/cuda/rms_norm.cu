@@ -104,7 +104,7 @@ struct Backward {
     if (share != nullptr) {
       block.each(packs, [&](int64_t i) {
         for (int64_t c = i * kPack<T>; c < i * kPack<T> + kPack<T> && c < length; ++c) {
-          in_shared ? void(sums[c] = C(0)) : void(share[c] = C(0));
+          in_shared ? void(sums[place(c, packs)] = C(0)) : void(share[c] = C(0));
         }
       });
     }
@@ -128,7 +128,7 @@ struct Backward {
           const C n = terms.x[j] * r;
           const int64_t c = i * kPack<T> + j;
           if (share != nullptr && c < length) {
-            in_shared ? void(sums[c] += terms.u[j] * n) : void(share[c] += terms.u[j] * n);
+            in_shared ? void(sums[place(c, packs)] += terms.u[j] * n) : void(share[c] += terms.u[j] * n);
           }
           direct[j] = r * (terms.u[j] * terms.w[j] - n * slope);
         }
@@ -143,11 +143,14 @@ struct Backward {
     if (share != nullptr && in_shared) {
       block.each(packs, [&](int64_t i) {
         for (int64_t c = i * kPack<T>; c < i * kPack<T> + kPack<T> && c < length; ++c) {
-          share[c] = sums[c];
+          share[c] = sums[place(c, packs)];
         }
       });
     }
   }
+
+  /// Where column c is added up: so that neighbouring threads meet different banks of shared memory.
+  DT_HD static int64_t place(int64_t c, int64_t packs) { return c % kPack<T> * packs + c / kPack<T>; }
 
   /// What one pack of a row is made of. Behind the row's end everything is 0.
   struct Terms {

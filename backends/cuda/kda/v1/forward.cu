@@ -1,0 +1,164 @@
+#include <algorithm>
+#include <limits>
+
+#include "backends/cuda/kda/sequences.h"
+#include "backends/cuda/kda/v1/forward.h"
+#include "backends/cuda/kda/v1/kernels.h"
+#include "backends/cuda/kda/v1/operands.h"
+#include "backends/cuda/runtime/device.h"
+#include "core/tensor.h"
+
+namespace deltatape::cuda::kda::v1 {
+namespace {
+
+constexpr int kRowsOfWarp = 16;  // of V
+constexpr int kMostWarps = 8;
+constexpr double kWeakestForCentred = -5.0;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// The scan's blocks: as many warps as make the fewest cycles per chunk. A warp reads all operands of a chunk from
+/// shared memory (about 450 cycles), a step has a latency of its own (700), and its copies are split over the warps.
+int best_warps(int64_t V, int C, int K, int64_t pairs, const DeviceProperties& device) {
+  const int64_t tiles = V / kRowsOfWarp;
+  int best = 1;
+  double least = std::numeric_limits<double>::infinity();
+  for (int warps = kMostWarps; warps >= 1; --warps) {
+    const int bytes = scan_shared_bytes(C, K, warps, 2);
+    if (tiles % warps != 0 || static_cast<size_t>(bytes) > device.shared_per_block) {
+      continue;
+    }
+    const auto blocks_of_multiprocessor = static_cast<int64_t>(device.shared_per_block) / bytes;
+    const int64_t slots = std::max(1, device.multiprocessors) * blocks_of_multiprocessor;
+    const auto waves = static_cast<double>(ceil_div(std::max<int64_t>(1, pairs * (tiles / warps)), slots));
+    const double cycles = waves * (700.0 + 450.0 * warps + 800.0 / warps);
+    if (cycles < least) {
+      least = cycles;
+      best = warps;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+int chunk_length(const KernelProblem& problem, Device device) {
+  const auto fits = [&](int C) {
+    return static_cast<size_t>(scan_shared_bytes(C, static_cast<int>(problem.K), kMostWarps / 2, 2)) <=
+           device_properties(device).shared_per_block;
+  };
+  return problem.chunk_size == 64 && fits(64) ? 64 : 32;
+}
+
+int64_t chunk_count(const KernelProblem& problem, int64_t C) {
+  int64_t chunks = 0;
+  for (const Sequence& sequence : problem.sequences) {
+    chunks += ceil_div(sequence.length(), C);
+  }
+  return chunks;
+}
+
+std::string why_not(const KernelProblem& problem, DType dtype, Device device) {
+  if (dtype != DType::bf16) {
+    return fmt::format("the tensors are {} and v1 takes bf16", dtype);
+  }
+  if (problem.compute_dtype != DType::f32) {
+    return fmt::format("v1 computes in f32, not in {}", problem.compute_dtype);
+  }
+  if (!has_channels(problem.K)) {
+    return fmt::format("K is {} and v1 takes {}", problem.K, has_channels(64) ? "64 and 128" : "128 in this build");
+  }
+  if (problem.V % kRowsOfWarp != 0) {
+    return fmt::format("V is {} and v1 takes multiples of {}", problem.V, kRowsOfWarp);
+  }
+  if (problem.chunk_size != 32 && problem.chunk_size != 64) {
+    return fmt::format("chunk_size is {} and v1 takes 32 and 64", problem.chunk_size);
+  }
+  constexpr int64_t kMostBlocks = std::numeric_limits<int32_t>::max();
+  if (chunk_count(problem, 32) * problem.HV > kMostBlocks) {
+    return fmt::format("there are more than {} chunks", kMostBlocks);
+  }
+  const DeviceProperties& properties = device_properties(device);
+  if (properties.major < 8) {
+    return fmt::format("the device is of compute capability {}.{} and v1 takes 8.0", properties.major,
+                       properties.minor);
+  }
+  return {};
+}
+
+Shape saved_shape(const KernelProblem& problem, Device device) {
+  const int64_t C = chunk_length(problem, device);
+  return {chunk_count(problem, C), problem.HV, C, C};
+}
+
+ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved) {
+  const DeviceProperties& properties = device_properties(device);
+  const auto K = static_cast<int>(problem.K);
+  ForwardPlan plan;
+  plan.C = chunk_length(problem, device);
+  plan.chunks = chunk_count(problem, plan.C);
+  plan.centred = problem.gate == Gate::lower_bound && problem.lower_bound >= kWeakestForCentred;
+  const int64_t of_head = plan.chunks * (record_bytes(plan.C, K) + (saved ? 0 : solved_bytes(plan.C)));
+  const int64_t fit = of_head > 0 ? problem.workspace_limit / of_head : problem.HV;
+  const int64_t launches = ceil_div(problem.HV, std::clamp<int64_t>(fit, 1, std::max<int64_t>(1, problem.HV)));
+  plan.heads = ceil_div(problem.HV, std::max<int64_t>(1, launches));
+  plan.bytes = of_head * plan.heads;
+  const auto sequences = static_cast<int64_t>(problem.sequences.size());
+  plan.warps = best_warps(problem.V, plan.C, K, sequences * plan.heads, properties);
+  plan.slices = static_cast<int>(problem.V / kRowsOfWarp / plan.warps);
+  const bool three = static_cast<size_t>(scan_shared_bytes(plan.C, K, plan.warps, 3)) <= properties.shared_per_block;
+  plan.stages = three ? 3 : 2;
+  return plan;
+}
+
+void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs) {
+  const Device device = inputs.q.device();
+  const Stream stream = current_stream(device);
+  const auto K = static_cast<int>(problem.K);
+  const ForwardPlan plan = plan_forward(problem, device, outputs.saved.defined());
+  const SequenceTables tables = sequence_tables(problem, plan.C, device);
+  const PrepOperands operands(inputs);
+  const Tensor v = as_operand(inputs.v, DType::bf16);
+  const Tensor initial_state = as_operand(inputs.initial_state, DType::f32);
+  Tensor final_state = outputs.final_state;
+  if (final_state.defined() && final_state.dtype() != DType::f32) {
+    final_state = empty(final_state.shape(), {DType::f32, device});
+  }
+  const Tensor records = empty({plan.chunks * plan.heads * record_bytes(plan.C, K) / 4}, {DType::i32, device});
+  const Tensor A = outputs.saved.defined() ? outputs.saved
+                                           : empty({plan.chunks * plan.heads * plan.C * plan.C}, {DType::bf16, device});
+
+  PrepArguments prep = operands.arguments(problem);
+  prep.chunks = tables.chunk_entries();
+  prep.records = static_cast<unsigned char*>(records.mutable_raw());
+  prep.A = static_cast<BFloat16*>(A.mutable_raw());
+  ScanArguments scan;
+  scan.records = prep.records;
+  scan.A = prep.A;
+  scan.v = data_of<BFloat16>(v);
+  scan.sequences = tables.sequence_entries();
+  scan.initial_state = data_of<float>(initial_state);
+  scan.final_state = mutable_data_of<float>(final_state);
+  scan.h = mutable_data_of<float>(outputs.h);
+  scan.chunks_per_h = static_cast<int>(problem.chunk_size) / plan.C;
+  scan.o = static_cast<BFloat16*>(outputs.o.mutable_raw());
+  scan.HV = static_cast<int>(problem.HV);
+  scan.V = static_cast<int>(problem.V);
+  scan.slices = plan.slices;
+  scan.stages = plan.stages;
+  scan.v_first = problem.state_v_first;
+  for (int64_t first = 0; first < problem.HV; first += plan.heads) {
+    const auto heads = static_cast<int>(std::min(plan.heads, problem.HV - first));
+    prep.first_head = scan.first_head = static_cast<int>(first);
+    prep.heads = scan.heads = heads;
+    prep.A_heads = scan.A_heads = outputs.saved.defined() ? prep.HV : heads;
+    prep.A_first = scan.A_first = outputs.saved.defined() ? prep.first_head : 0;
+    launch_prep(stream, {.C = plan.C, .K = K, .centred = plan.centred, .solve = true}, prep, plan.chunks);
+    launch_scan(stream, {.C = plan.C, .K = K, .for_backward = false, .warps = plan.warps}, scan, tables.sequences);
+  }
+  if (final_state.defined() && final_state.dtype() != outputs.final_state.dtype()) {
+    backend_of(final_state).copy(final_state, outputs.final_state);
+  }
+}
+
+}  // namespace deltatape::cuda::kda::v1

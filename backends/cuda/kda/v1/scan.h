@@ -1,0 +1,311 @@
+// The scan: the state from chunk to chunk, and the output. One block per sequence, value head and slice of V.
+//
+// A warp holds 16 rows of S^T [V,K] as sums of its tensor cores from the first chunk to the last; rows never mix, so
+// warps meet only where a stage of shared memory changes hands. With SA the state rounded to bf16, per chunk:
+//
+//   U^T = (beta v)^T A^T + SA (-w)^T          what the chunk writes, v_new
+//   S^T = S^T 2^G_last + U^T kg
+//   O^T = SA qg^T + U^T Aqk^T
+//
+// The layout of sums, rounded in place, is that of left operands: nothing moves between lanes but o on its way out.
+#pragma once
+
+#include "backends/cuda/kda/sequences.h"
+#include "backends/cuda/kda/tile/copy.h"
+#include "backends/cuda/kda/tile/launch.h"
+#include "backends/cuda/kda/tile/mma.h"
+#include "backends/cuda/kda/v1/record.h"
+
+namespace deltatape::cuda::kda::v1 {
+
+/// What a scan is given: the value heads [first_head, first_head + heads) of a launch.
+struct ScanArguments {
+  const unsigned char* records = nullptr;  // [chunks,heads]
+  const BFloat16* A = nullptr;             // images [chunks,A_heads,C,C]
+  int A_heads = 1;                         // of the array; the launch's first head is its A_first
+  int A_first = 0;
+  const BFloat16* v = nullptr;               // [rows,HV,V]
+  const SequenceEntry* sequences = nullptr;  // longest first
+  const float* initial_state = nullptr;      // [N,HV,K,V] ([N,HV,V,K] with v_first) or null
+  float* final_state = nullptr;              // likewise
+  float* h = nullptr;  // [*,HV,K,V] ([..,V,K]) or null: the states before every `chunks_per_h`-th chunk
+  int chunks_per_h = 1;
+  BFloat16* o = nullptr;       // [rows,HV,V]; not with kForBackward
+  BFloat16* h_bf16 = nullptr;  // [chunks,heads,V,K]; with kForBackward only
+  BFloat16* v_new = nullptr;   // [rows,heads,V]; likewise
+  int HV = 1;
+  int V = 1;
+  int first_head = 0;
+  int heads = 1;
+  int slices = 1;  // of V; a block has V / slices / 16 warps
+  int stages = 2;  // of shared memory: 2 or 3
+  bool v_first = false;
+};
+
+/// Sizes known to the compiler. `for_backward`: v_new and the states before chunks as bf16, and no output.
+template <int chunk, int channels, bool for_backward>
+struct ScanShape {
+  static constexpr int C = chunk;
+  static constexpr int K = channels;
+  static constexpr bool kForBackward = for_backward;
+  static constexpr int kMostWarps = 8;
+  static_assert((C == 32 || C == 64) && (K == 64 || K == 128));
+
+  using TheRecord = Record<C, K>;
+  using Rows = tile::STile<BFloat16, C, K, tile::Swizzled>;
+  using Square = tile::STile<BFloat16, C, C, tile::Swizzled>;
+  using Decay = tile::SRow<float, K>;
+  using Beta = tile::SRow<float, C>;
+  using Values = tile::STile<BFloat16, C, 16, tile::Swizzled>;  // of one warp
+
+  // Byte offsets in a stage.
+  static constexpr int kA = TheRecord::kBytes;
+  static constexpr int kValues = kA + TheRecord::kSolvedBytes;
+  static constexpr int stage_bytes(int warps) { return kValues + warps * Values::kBytes; }
+};
+
+template <class Shape>
+class ScanWarp {
+ public:
+  DT_DEVICE ScanWarp(const tile::Block& block, const ScanArguments& p)
+      : block_(block),
+        p_(p),
+        head_(block.x / p.slices % p.heads),
+        column_((block.x % p.slices * block.warps() + block.warp()) * 16),
+        sequence_(p.sequences[block.x / p.slices / p.heads]),
+        chunks_(static_cast<int>((sequence_.length + C - 1) / C)) {}
+
+  DT_DEVICE void run() {
+    load_state();
+    for (int i = 0; i < p_.stages - 1; ++i) {
+      fetch(i);
+    }
+    for (int i = 0; i < chunks_; ++i) {
+      if (p_.stages == 3) {
+        tile::wait_copies<1>();
+      } else {
+        tile::wait_copies<0>();
+      }
+      block_.sync();  // the chunk is there for all, and nobody needs the one before any more
+      fetch(i + p_.stages - 1);
+      step(i);
+    }
+    tile::wait_copies<0>();
+    if (sequence_.state_out >= 0 && p_.final_state != nullptr) {
+      store_state(p_.final_state + state_offset(sequence_.state_out));
+    }
+  }
+
+ private:
+  static constexpr int C = Shape::C;
+  static constexpr int K = Shape::K;
+  static constexpr int kTokens = C / 16;    // tiles of tokens
+  static constexpr int kChannels = K / 16;  // tiles of channels
+  using TheRecord = typename Shape::TheRecord;
+
+  template <class Tile>
+  [[nodiscard]] DT_DEVICE Tile part(int chunk, int offset) const {
+    return block_.template shared<Tile>(chunk % p_.stages * Shape::stage_bytes(block_.warps()) + offset);
+  }
+  [[nodiscard]] DT_DEVICE typename Shape::Values values(int chunk) const {
+    return part<typename Shape::Values>(chunk, Shape::kValues + block_.warp() * Shape::Values::kBytes);
+  }
+  [[nodiscard]] DT_DEVICE int rows_of(int chunk) const {
+    const int64_t left = sequence_.length - int64_t{chunk} * C;
+    return static_cast<int>(left < C ? left : C);
+  }
+  /// The warp's columns of the chunk's rows of a tensor [rows,heads,V].
+  template <class T>
+  [[nodiscard]] DT_DEVICE tile::GTile<T> rows(T* tensor, int chunk, int head, int heads) const {
+    const int64_t stride = int64_t{heads} * p_.V;
+    const int64_t first = sequence_.first_row + int64_t{chunk} * C;
+    return tile::GTile<T>(tensor + first * stride + int64_t{head} * p_.V + column_, stride, rows_of(chunk), 16);
+  }
+
+  /// Begins to copy a chunk to its stage; an empty group of copies where there is none.
+  DT_DEVICE void fetch(int chunk) const {
+    if (chunk < chunks_) {
+      const int64_t number = sequence_.first_chunk + chunk;
+      const unsigned char* const record = p_.records + record_index(number, head_, p_.heads) * TheRecord::kBytes;
+      const BFloat16* const A = p_.A + record_index(number, p_.A_first + head_, p_.A_heads) * (C * C);
+      copy_parts(chunk, record);
+      tile::copy_async_raw(block_, part<typename Shape::Square>(chunk, Shape::kA), A);
+      tile::copy_async(block_.this_warp(), values(chunk), rows(p_.v, chunk, p_.first_head + head_, p_.HV));
+    }
+    tile::commit_copies();
+  }
+  DT_DEVICE void copy_parts(int chunk, const unsigned char* record) const {
+    const auto copy_matrix = [&](auto to, int offset) {
+      tile::copy_async_raw(block_, to, reinterpret_cast<const BFloat16*>(record + offset));
+    };
+    const auto copy_numbers = [&](auto to, int offset) {
+      tile::copy_async_raw(block_, to, reinterpret_cast<const float*>(record + offset));
+    };
+    copy_matrix(part<typename Shape::Rows>(chunk, TheRecord::kW), TheRecord::kW);
+    copy_matrix(part<typename Shape::Rows>(chunk, TheRecord::kKg), TheRecord::kKg);
+    if constexpr (!Shape::kForBackward) {
+      copy_matrix(part<typename Shape::Rows>(chunk, TheRecord::kQg), TheRecord::kQg);
+      copy_matrix(part<typename Shape::Square>(chunk, TheRecord::kAqk), TheRecord::kAqk);
+    }
+    copy_numbers(part<typename Shape::Decay>(chunk, TheRecord::kDecay), TheRecord::kDecay);
+    copy_numbers(part<typename Shape::Beta>(chunk, TheRecord::kBeta), TheRecord::kBeta);
+  }
+
+  DT_DEVICE void step(int chunk) {
+    if (p_.h != nullptr && chunk % p_.chunks_per_h == 0) {
+      store_state(p_.h + state_offset(sequence_.first_h + chunk / p_.chunks_per_h));
+    }
+    tile::FragA state[kChannels];
+    tile::unroll<kChannels>([&](auto c) { state[c] = tile::as_a(S_[c]); });
+    if constexpr (Shape::kForBackward) {
+      store_rounded_state(chunk, state);
+    }
+    const auto decay = part<typename Shape::Decay>(chunk, TheRecord::kDecay);
+    tile::unroll<kChannels>([&](auto c) {
+      tile::each_lane([&](int lane) {
+        tile::unroll<2>([&](auto half) {
+          constexpr int kHalf = decltype(half)::value;
+          const auto factor = decay.template read<2>(0, 16 * c + tile::Acc::place(lane, 4 * kHalf).col);
+          tile::unroll<4>([&](auto i) { S_[c].x(lane, 4 * kHalf + i) *= factor[i % 2]; });
+        });
+      });
+    });
+
+    tile::FragA writes[kTokens];
+    find_writes(chunk, state, writes);
+    const auto kg = part<typename Shape::Rows>(chunk, TheRecord::kKg);
+    tile::unroll<kTokens>([&](auto t) {
+      tile::unroll<kChannels>([&](auto c) { tile::mma(S_[c], writes[t], tile::load_b(kg, 16 * t, 16 * c)); });
+    });
+    if constexpr (!Shape::kForBackward) {
+      find_output(chunk, state, writes);
+    }
+  }
+
+  /// U^T, rounded.
+  DT_DEVICE void find_writes(int chunk, const tile::FragA (&state)[kChannels], tile::FragA (&writes)[kTokens]) const {
+    const auto v = values(chunk);
+    const auto beta = part<typename Shape::Beta>(chunk, TheRecord::kBeta);
+    const auto A = part<typename Shape::Square>(chunk, Shape::kA);
+    const auto w = part<typename Shape::Rows>(chunk, TheRecord::kW);
+    tile::Acc U[kTokens];
+    tile::FragA v_of[kTokens];
+    tile::unroll<kTokens>([&](auto t) {
+      U[t] = tile::zeros();
+      v_of[t] = tile::load_a_trans(v, 16 * t, 0);
+      tile::each(v_of[t], [&](int, int token, float& x) { x *= beta(0, 16 * t + token); });
+    });
+    tile::unroll<kTokens>([&](auto from) {
+      constexpr int kFrom = decltype(from)::value;
+      tile::unroll<kTokens - kFrom>([&](auto below) {
+        constexpr int kTo = kFrom + decltype(below)::value;
+        tile::mma(U[kTo], v_of[kFrom], tile::load_b_trans(A, 16 * kTo, 16 * kFrom));
+      });
+    });
+    tile::unroll<kChannels>([&](auto c) {
+      tile::unroll<kTokens>([&](auto t) { tile::mma(U[t], state[c], tile::load_b_trans(w, 16 * t, 16 * c)); });
+    });
+    tile::unroll<kTokens>([&](auto t) { writes[t] = tile::as_a(U[t]); });
+    if constexpr (Shape::kForBackward) {
+      store_tokens(chunk, U, rows(p_.v_new, chunk, head_, p_.heads));
+    }
+  }
+
+  DT_DEVICE void find_output(int chunk, const tile::FragA (&state)[kChannels],
+                             const tile::FragA (&writes)[kTokens]) const {
+    const auto qg = part<typename Shape::Rows>(chunk, TheRecord::kQg);
+    const auto Aqk = part<typename Shape::Square>(chunk, TheRecord::kAqk);
+    tile::Acc O[kTokens];
+    tile::unroll<kTokens>([&](auto t) { O[t] = tile::zeros(); });
+    tile::unroll<kChannels>([&](auto c) {
+      tile::unroll<kTokens>([&](auto t) { tile::mma(O[t], state[c], tile::load_b_trans(qg, 16 * t, 16 * c)); });
+    });
+    tile::unroll<kTokens>([&](auto from) {
+      constexpr int kFrom = decltype(from)::value;
+      tile::unroll<kTokens - kFrom>([&](auto below) {
+        constexpr int kTo = kFrom + decltype(below)::value;
+        tile::mma(O[kTo], writes[kFrom], tile::load_b_trans(Aqk, 16 * kTo, 16 * kFrom));
+      });
+    });
+    store_tokens(chunk, O, rows(p_.o, chunk, p_.first_head + head_, p_.HV));
+  }
+
+  /// The transpose of [16 of V, C] to rows of tokens, by way of the place of v, which is no longer needed.
+  DT_DEVICE void store_tokens(int chunk, const tile::Acc (&x)[kTokens], const tile::GTile<BFloat16>& to) const {
+    const auto place = values(chunk);
+    tile::sync_warp();
+    tile::unroll<kTokens>([&](auto t) { tile::store_trans(place, 16 * t, 0, x[t]); });
+    tile::sync_warp();
+    tile::store(block_.this_warp(), to, place);
+  }
+
+  /// Where state `number` of a tensor of states begins, at the launch's head.
+  [[nodiscard]] DT_DEVICE int64_t state_offset(int64_t number) const {
+    return (number * p_.HV + p_.first_head + head_) * K * p_.V;
+  }
+
+  DT_DEVICE void load_state() {
+    if (sequence_.state_in < 0 || p_.initial_state == nullptr) {
+      tile::unroll<kChannels>([&](auto c) { S_[c] = tile::zeros(); });
+      return;
+    }
+    const float* const from = p_.initial_state + state_offset(sequence_.state_in);
+    if (p_.v_first) {
+      const tile::GTile<const float> state(from + int64_t{column_} * K, K, 16, K);
+      tile::unroll<kChannels>([&](auto c) { S_[c] = tile::load_acc(state, 0, 16 * c); });
+    } else {
+      const tile::GTile<const float> state(from + column_, p_.V, K, 16);
+      tile::unroll<kChannels>(
+          [&](auto c) { S_[c] = tile::make_acc([&](int row, int col) { return state(16 * c + col, row); }); });
+    }
+  }
+  DT_DEVICE void store_state(float* to) const {
+    if (p_.v_first) {
+      const tile::GTile<float> state(to + int64_t{column_} * K, K, 16, K);
+      tile::unroll<kChannels>([&](auto c) { tile::store(state, 0, 16 * c, S_[c]); });
+    } else {
+      const tile::GTile<float> state(to + column_, p_.V, K, 16);
+      tile::unroll<kChannels>([&](auto c) {
+        tile::each_lane([&](int lane) {
+          tile::unroll<tile::Acc::kPerLane>([&](auto i) {
+            const tile::Place at = tile::Acc::place(lane, i);
+            state.set(16 * c + at.col, at.row, S_[c].x(lane, i));
+          });
+        });
+      });
+    }
+  }
+  DT_DEVICE void store_rounded_state(int chunk, const tile::FragA (&state)[kChannels]) const {
+    const int64_t number = record_index(sequence_.first_chunk + chunk, head_, p_.heads);
+    const tile::GTile<BFloat16> to(p_.h_bf16 + (number * p_.V + column_) * K, K, 16, K);
+    tile::unroll<kChannels>([&](auto c) {
+      tile::each_lane([&](int lane) {
+        tile::unroll<4>([&](auto r) {
+          const tile::Place at = tile::FragA::place(lane, 2 * r);
+          to.template write_raw<2>(at.row, 16 * c + at.col,
+                                   std::bit_cast<tile::Values<BFloat16, 2>>(state[c].x(lane, r)));
+        });
+      });
+    });
+  }
+
+  const tile::Block& block_;
+  const ScanArguments& p_;
+  int head_;
+  int column_;  // of V, the warp's first
+  SequenceEntry sequence_;
+  int chunks_;
+  tile::Acc S_[kChannels];
+};
+
+/// The kernel; warps and shared memory are up to the launch.
+template <class Shape>
+struct Scan {
+  using Params = ScanArguments;
+  static constexpr int kWarps = Shape::kMostWarps;
+  static constexpr int kBlocksPerSm = 1;
+
+  DT_DEVICE void operator()(const tile::Block& block, const Params& p) const { ScanWarp<Shape>(block, p).run(); }
+};
+
+}  // namespace deltatape::cuda::kda::v1
