@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "backends/elementwise_kinds.h"
 #include "backends/kda.h"
@@ -18,14 +19,23 @@ namespace deltatape {
 
 enum class ReduceKind : uint8_t { sum, prod, max, min };
 
-/// The numbers of one AdamW update (nn/optimizer.h): p = decay p - rate m / (sqrt(v) / root_correction2 + eps).
+/// The numbers of one AdamW step (nn/optimizer.h): p = decay p - rate m / (sqrt(v) / root_correction2 + eps).
 struct AdamWStep {
-  double decay;
   double beta1;
   double beta2;
   double eps;
   double rate;              // learning rate / (1 - beta1^k)
   double root_correction2;  // sqrt(1 - beta2^k)
+};
+
+/// What one parameter brings to it. One shape; the gradient has the parameter's dtype, m and v are f32, or f64 beside
+/// f64.
+struct AdamWUpdate {
+  Tensor gradient;
+  Tensor parameter;
+  Tensor m;
+  Tensor v;
+  double decay;
 };
 
 class Backend {
@@ -140,7 +150,8 @@ class Backend {
                                  const Tensor& ddt_bias) const = 0;
   /// What kda_forward and kda_backward do for a problem whose q, k, v, g and beta have this dtype. Throws Error for
   /// sizes that the device has no kernel for.
-  [[nodiscard]] virtual kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype) const = 0;
+  [[nodiscard]] virtual kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype,
+                                                 Device device) const = 0;
   virtual void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                            const kda::KernelOutputs& outputs) const = 0;
   virtual void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
@@ -150,13 +161,14 @@ class Backend {
   virtual void kda_decode(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                           const kda::KernelDecode& decode) const = 0;
 
-  // Training. All tensors dense.
-  /// out (f64, one element) = the sum of x's squares, accumulated in f64.
-  virtual void sum_of_squares(const Tensor& x, const Tensor& out) const = 0;
-  /// Updates parameter and moments in place: m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, and the
-  /// parameter from them. One shape; the gradient has the parameter's dtype, m and v are f32, or f64 beside f64.
-  virtual void adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
-                     const Tensor& v) const = 0;
+  // Training. All tensors dense and floating point; those of a list on one device, any dtypes, any number.
+  /// out (f64, one element) = the sum of all squares, accumulated in f64.
+  virtual void sum_of_squares(std::span<const Tensor> xs, const Tensor& out) const = 0;
+  /// x *= factor for every x, in place.
+  virtual void scale(std::span<const Tensor> xs, double factor) const = 0;
+  /// Updates parameters and moments in place: m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, and the
+  /// parameter from them.
+  virtual void adamw(std::span<const AdamWUpdate> updates, const AdamWStep& step) const = 0;
 
   // Random numbers: element i of `out` is a function of (seed, offset + i) alone; see core/generator.h.
   /// Uniform in [0, 1).

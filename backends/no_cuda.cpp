@@ -12,6 +12,8 @@ int cuda_device_count() { return 0; }
 
 void synchronize(Device /*device*/) {}
 
+bool is_recording(Device /*device*/) { return false; }
+
 void* allocate_on_device(size_t /*bytes*/, Device device) {
   fail("Storage::allocate", "device is {}: {}", device, cuda_unavailable_reason());
 }

@@ -156,8 +156,8 @@ class TimedBackend final : public Backend {
     timed("kda_gate_backward",
           [&] { kernels_.kda_gate_backward(gate, lower_bound, dy, g, A_log, dt_bias, dg, dA_log, ddt_bias); });
   }
-  [[nodiscard]] kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype) const override {
-    return kernels_.kda_plan(problem, dtype);
+  [[nodiscard]] kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype, Device device) const override {
+    return kernels_.kda_plan(problem, dtype, device);
   }
   void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                    const kda::KernelOutputs& outputs) const override {
@@ -171,12 +171,14 @@ class TimedBackend final : public Backend {
                   const kda::KernelDecode& decode) const override {
     timed("kda_decode", [&] { kernels_.kda_decode(problem, inputs, decode); });
   }
-  void sum_of_squares(const Tensor& x, const Tensor& out) const override {
-    timed("sum_of_squares", [&] { kernels_.sum_of_squares(x, out); });
+  void sum_of_squares(std::span<const Tensor> xs, const Tensor& out) const override {
+    timed("sum_of_squares", [&] { kernels_.sum_of_squares(xs, out); });
   }
-  void adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
-             const Tensor& v) const override {
-    timed("adamw", [&] { kernels_.adamw(gradient, step, parameter, m, v); });
+  void scale(std::span<const Tensor> xs, double factor) const override {
+    timed("scale", [&] { kernels_.scale(xs, factor); });
+  }
+  void adamw(std::span<const AdamWUpdate> updates, const AdamWStep& step) const override {
+    timed("adamw", [&] { kernels_.adamw(updates, step); });
   }
   void uniform(PhiloxState state, const Tensor& out) const override {
     timed("random", [&] { kernels_.uniform(state, out); });

@@ -71,7 +71,8 @@ function(deltatape_cuda_objects target)
     POSITION_INDEPENDENT_CODE ON CUDA_EXTENSIONS OFF CUDA_ARCHITECTURES OFF CUDA_RUNTIME_LIBRARY Static)
   # fmt's compile-time checks need their constexpr functions on the device's side too.
   target_compile_definitions(${target} PRIVATE
-    DELTATAPE_CUDA_ARCHITECTURES="${cuda_architectures}" $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
+    DELTATAPE_CUDA_ARCHITECTURES="${cuda_architectures}" DELTATAPE_CUDA_LIBRARIES="${CUDAToolkit_LIBRARY_DIR}"
+    $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${cuda_flags}>")
   target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_include_directories(${target} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})

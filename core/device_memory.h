@@ -15,5 +15,8 @@ void* allocate_on_device(size_t bytes, Device device);
 void free_on_device(void* data, size_t bytes, Device device) noexcept;
 /// Copies from a CUDA device's memory to the host's, after the work that is already on the current stream.
 void copy_to_host(void* to, const void* from, size_t bytes, Device device);
+/// Whether this thread's work on the device is being recorded (backends/cuda/runtime/graph.h) instead of done, so that
+/// nothing can be read back from it.
+bool is_recording(Device device);
 
 }  // namespace deltatape

@@ -132,17 +132,14 @@ std::ostream& operator<<(std::ostream& out, const Tensor& tensor) {
   if (!tensor.defined()) {
     return out << "undefined";
   }
-  if (tensor.device().is_cpu()) {
-    if (tensor.numel() == 0) {
-      out << "[]";
-    } else {
-      const std::vector<std::string> texts = shown_texts(tensor);
-      auto next = texts.begin();
-      write_brackets(out, tensor, 0, next);
-    }
-    out << (tensor.rank() > 1 && tensor.numel() > 0 ? '\n' : ' ');
+  if (tensor.numel() == 0) {
+    out << "[]";
+  } else {
+    const std::vector<std::string> texts = shown_texts(on_host(tensor));
+    auto next = texts.begin();
+    write_brackets(out, tensor, 0, next);
   }
-  return out << describe(tensor);
+  return out << (tensor.rank() > 1 && tensor.numel() > 0 ? '\n' : ' ') << describe(tensor);
 }
 
 }  // namespace deltatape

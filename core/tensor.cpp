@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/device_memory.h"
+
 namespace deltatape {
 namespace {
 
@@ -85,12 +87,12 @@ double Tensor::item() const {
 template <class T>
 std::vector<T> Tensor::to_vector() const {
   check(defined(), "Tensor::to_vector", "the tensor is undefined");
-  check(device().is_cpu(), "Tensor::to_vector", "the tensor is on {}, expected cpu", device());
+  const Tensor here = on_host(*this);
   std::vector<T> values;
   values.reserve(static_cast<size_t>(numel()));
   visit_dtype(dtype(), [&](auto tag) {
     using From = decltype(tag);
-    const auto* first = static_cast<const From*>(raw());
+    const auto* first = static_cast<const From*>(here.raw());
     for_each_offset(shape(), strides(), [&](int64_t offset) { values.push_back(convert<T>(first[offset])); });
   });
   return values;
@@ -135,6 +137,23 @@ Tensor from_vector<bool>(const std::vector<bool>& values, const Shape& shape) {
   Tensor out = empty(shape, DType::boolean);
   std::copy(values.begin(), values.end(), static_cast<bool*>(out.mutable_raw()));
   return out;
+}
+
+Tensor on_host(const Tensor& x) {
+  check(x.defined(), "on_host", "the tensor is undefined");
+  if (x.device().is_cpu()) {
+    return x;
+  }
+  if (x.numel() == 0) {
+    return empty(x.shape(), x.dtype());
+  }
+  int64_t count = 1;  // of elements from the first to the last; strides are never negative
+  for (int d = 0; d < x.rank(); ++d) {
+    count += (x.shape()[d] - 1) * x.strides()[d];
+  }
+  const Tensor block = empty({count}, x.dtype());
+  copy_to_host(block.mutable_raw(), x.raw(), static_cast<size_t>(count) * size_of(x.dtype()), x.device());
+  return block.as_view(x.shape(), x.strides(), 0);
 }
 
 Tensor from_external(void* data, const Shape& shape, TensorOptions options, std::function<void()> release) {

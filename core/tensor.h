@@ -92,9 +92,11 @@ class Tensor {
   }
   [[nodiscard]] const Ref<Storage>& storage() const { return checked().storage; }
 
-  /// The only element, converted to double (a tensor of any dtype with one element). Throws Error otherwise.
+  /// The only element, converted to double (a tensor of any dtype with one element). Throws Error otherwise. Of a tensor
+  /// on another device it takes a copy, which waits for that device's work.
   [[nodiscard]] double item() const;
-  /// All elements in row-major order, converted to T (float, double, int64_t, int32_t, bool, BFloat16, Float16).
+  /// All elements in row-major order, converted to T (float, double, int64_t, int32_t, bool, BFloat16, Float16); copied
+  /// from other devices as for item.
   template <class T>
   [[nodiscard]] std::vector<T> to_vector() const;
 
@@ -166,6 +168,10 @@ template <class T>
 Tensor from_vector(const std::vector<T>& values) {
   return from_vector(values, {static_cast<int64_t>(values.size())});
 }
+
+/// `x` itself when it is on the host, else a copy there without autograd history: the memory from its first to its last
+/// element, with the same strides.
+Tensor on_host(const Tensor& x);
 
 /// A tensor on memory that the caller owns; `release`, unless empty, runs when the last handle is gone.
 Tensor from_external(void* data, const Shape& shape, TensorOptions options, std::function<void()> release);

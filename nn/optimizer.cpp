@@ -1,6 +1,8 @@
 #include "nn/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "autograd/grad_mode.h"
 #include "backends/backend.h"
@@ -26,6 +28,22 @@ void check_fraction(std::string_view function, std::string_view option, double v
 void check_at_least_zero(std::string_view function, std::string_view option, double value) {
   check(std::isfinite(value) && value >= 0.0, function, "{} is {}, expected a finite number of at least 0", option,
         value);
+}
+
+/// The same updates, those of each device together.
+std::vector<std::vector<AdamWUpdate>> by_device(std::vector<AdamWUpdate> updates) {
+  std::vector<std::vector<AdamWUpdate>> groups;
+  for (AdamWUpdate& update : updates) {
+    const auto same = [&](const std::vector<AdamWUpdate>& group) {
+      return group.front().parameter.device() == update.parameter.device();
+    };
+    auto group = std::find_if(groups.begin(), groups.end(), same);
+    if (group == groups.end()) {
+      group = groups.insert(groups.end(), std::vector<AdamWUpdate>());
+    }
+    group->push_back(std::move(update));
+  }
+  return groups;
 }
 
 /// Moments are kept in f32 beside 16-bit parameters.
@@ -134,27 +152,38 @@ void AdamW::step() {
   const NoGradGuard guard;
   ++step_;
   const auto k = static_cast<double>(step_);
-  AdamWStep update{};
-  update.beta1 = options_.beta1;
-  update.beta2 = options_.beta2;
-  update.eps = options_.eps;
-  update.rate = learning_rate_ / (1.0 - std::pow(options_.beta1, k));
-  update.root_correction2 = std::sqrt(1.0 - std::pow(options_.beta2, k));
+  AdamWStep step{};
+  step.beta1 = options_.beta1;
+  step.beta2 = options_.beta2;
+  step.eps = options_.eps;
+  step.rate = learning_rate_ / (1.0 - std::pow(options_.beta1, k));
+  step.root_correction2 = std::sqrt(1.0 - std::pow(options_.beta2, k));
+  struct Strided {
+    Tensor parameter;
+    Tensor dense;
+  };
+  std::vector<Strided> strided;
+  std::vector<AdamWUpdate> updates;
   for (Entry& entry : entries_) {
-    Tensor& p = entry.parameter;
+    const Tensor& p = entry.parameter;
     if (!p.grad().defined()) {
       continue;
     }
-    update.decay = p.rank() >= 2 ? 1.0 - learning_rate_ * options_.weight_decay : 1.0;
-    const Tensor g = contiguous(p.grad().detach());
-    Tensor dense = contiguous(p.detach());  // p's own memory, unless it is strided
+    const Tensor dense = contiguous(p.detach());  // p's own memory, unless it is strided
+    if (dense.storage() != p.storage()) {
+      strided.push_back({p, dense});
+    }
     for (const Tensor& changed : {dense, entry.slots[0], entry.slots[1]}) {
       changed.storage()->bump_version();
     }
-    backend_of(dense).adamw(g, update, dense, entry.slots[0], entry.slots[1]);
-    if (dense.storage() != p.storage()) {
-      copy_(p, dense);
-    }
+    const double decay = p.rank() >= 2 ? 1.0 - learning_rate_ * options_.weight_decay : 1.0;
+    updates.push_back({contiguous(p.grad().detach()), dense, entry.slots[0], entry.slots[1], decay});
+  }
+  for (const auto& on_device : by_device(std::move(updates))) {
+    backend_of(on_device.front().parameter).adamw(on_device, step);
+  }
+  for (Strided& copied : strided) {
+    copy_(copied.parameter, copied.dense);
   }
 }
 

@@ -19,8 +19,8 @@ constexpr int64_t kBlock = 1024;  // elements of a task; those of 16 bits are co
 template <class T>
 class Update {
  public:
-  explicit Update(const AdamWStep& s)
-      : decay_(s.decay),
+  Update(const AdamWStep& s, double decay)
+      : decay_(decay),
         beta1_(s.beta1),
         new1_(1.0 - s.beta1),
         beta2_(s.beta2),
@@ -63,16 +63,17 @@ class Update {
 };
 
 template <class T>
-void update(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m, const Tensor& v) {
-  const Update<T> rows(step);
+void update(const AdamWUpdate& of, const AdamWStep& step) {
+  const Update<T> rows(step, of.decay);
+  const Tensor& parameter = of.parameter;
   const DType dtype = parameter.dtype();
   const auto size = static_cast<int64_t>(size_of(dtype));
   const ConvertRow load = convert_row(dtype, dtype_of<T>);
   const ConvertRow store = convert_row(dtype_of<T>, dtype);
   auto* p_data = static_cast<char*>(parameter.mutable_raw());
-  const auto* g_data = static_cast<const char*>(gradient.raw());
-  auto* m_data = static_cast<T*>(m.mutable_raw());
-  auto* v_data = static_cast<T*>(v.mutable_raw());
+  const auto* g_data = static_cast<const char*>(of.gradient.raw());
+  auto* m_data = static_cast<T*>(of.m.mutable_raw());
+  auto* v_data = static_cast<T*>(of.v.mutable_raw());
   const int64_t count = parameter.numel();
   parallel_ranges((count + kBlock - 1) / kBlock, count, [&](int64_t begin, int64_t end) {
     alignas(64) T p[static_cast<size_t>(kBlock)];
@@ -105,10 +106,9 @@ double squares(const char* from, int64_t size, ConvertRow load, int64_t count) {
   return sum;
 }
 
-}  // namespace
-
-void CpuBackend::sum_of_squares(const Tensor& x, const Tensor& out) const {
-  constexpr int64_t kPiece = 65536;  // whatever the number of threads, so that the order of the sum is one
+/// In the same order for any number of threads.
+double sum_of_squares_of(const Tensor& x) {
+  constexpr int64_t kPiece = 65536;
   const ConvertRow load = convert_row(x.dtype(), DType::f64);
   const auto size = static_cast<int64_t>(size_of(x.dtype()));
   const auto* from = static_cast<const char*>(x.raw());
@@ -120,13 +120,29 @@ void CpuBackend::sum_of_squares(const Tensor& x, const Tensor& out) const {
           squares(from + piece * kPiece * size, size, load, std::min(kPiece, count - piece * kPiece));
     }
   });
-  *static_cast<double*>(out.mutable_raw()) = std::accumulate(sums.begin(), sums.end(), 0.0);
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
-void CpuBackend::adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
-                       const Tensor& v) const {
-  m.dtype() == DType::f64 ? update<double>(gradient, step, parameter, m, v)
-                          : update<float>(gradient, step, parameter, m, v);
+}  // namespace
+
+void CpuBackend::sum_of_squares(std::span<const Tensor> xs, const Tensor& out) const {
+  double sum = 0.0;
+  for (const Tensor& x : xs) {
+    sum += sum_of_squares_of(x);
+  }
+  *static_cast<double*>(out.mutable_raw()) = sum;
+}
+
+void CpuBackend::scale(std::span<const Tensor> xs, double factor) const {
+  for (const Tensor& x : xs) {
+    binary_scalar(BinaryKind::mul, x, factor, false, x);
+  }
+}
+
+void CpuBackend::adamw(std::span<const AdamWUpdate> updates, const AdamWStep& step) const {
+  for (const AdamWUpdate& of : updates) {
+    of.m.dtype() == DType::f64 ? update<double>(of, step) : update<float>(of, step);
+  }
 }
 
 }  // namespace deltatape::cpu

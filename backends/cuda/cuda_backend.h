@@ -59,16 +59,16 @@ class CudaBackend final : public Backend {
   void kda_gate_backward(kda::Gate gate, double lower_bound, const Tensor& dy, const Tensor& g, const Tensor& A_log,
                          const Tensor& dt_bias, const Tensor& dg, const Tensor& dA_log,
                          const Tensor& ddt_bias) const override;
-  [[nodiscard]] kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype) const override;
+  [[nodiscard]] kda::KernelPlan kda_plan(const kda::KernelProblem& problem, DType dtype, Device device) const override;
   void kda_forward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                    const kda::KernelOutputs& outputs) const override;
   void kda_backward(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                     const kda::KernelUpstream& upstream, const kda::KernelGradients& gradients) const override;
   void kda_decode(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                   const kda::KernelDecode& decode) const override;
-  void sum_of_squares(const Tensor& x, const Tensor& out) const override;
-  void adamw(const Tensor& gradient, const AdamWStep& step, const Tensor& parameter, const Tensor& m,
-             const Tensor& v) const override;
+  void sum_of_squares(std::span<const Tensor> xs, const Tensor& out) const override;
+  void scale(std::span<const Tensor> xs, double factor) const override;
+  void adamw(std::span<const AdamWUpdate> updates, const AdamWStep& step) const override;
   void uniform(PhiloxState state, const Tensor& out) const override;
   void normal(PhiloxState state, const Tensor& out) const override;
   void random_integers(PhiloxState state, int64_t low, int64_t high, const Tensor& out) const override;

@@ -204,15 +204,6 @@ Tensor with_one_reduced_dimension(const Backend& backend, const Tensor& x, const
   return dense.as_view({kept.numel(), reduced.numel()}, {reduced.numel(), 1}, 0);
 }
 
-Tensor converted(const Backend& backend, const Tensor& x, DType dtype) {
-  if (x.dtype() == dtype) {
-    return x;
-  }
-  const Tensor result = empty(x.shape(), dtype, x.device());
-  backend.copy(x, result);
-  return result;
-}
-
 template <class T, class Reducer>
 void reduce_view(const Stream& stream, const Tensor& view, const Reducer& reducer) {
   reduce_lines(stream, rows_of<T>(view), reducer);
@@ -246,7 +237,7 @@ void CudaBackend::reduce(ReduceKind kind, const Tensor& x, const Tensor& out) co
     return copy(dense, out);
   }
   const Stream stream = current_stream(x.device());
-  const Tensor view = with_one_reduced_dimension(*this, converted(*this, x, computed_dtype(kind, x.dtype())), out);
+  const Tensor view = with_one_reduced_dimension(*this, converted(x, computed_dtype(kind, x.dtype())), out);
   const Results results{out.mutable_raw(), out.dtype()};
   if (kind == ReduceKind::prod) {
     view.dtype() == DType::i64 ? reduce_view<int64_t>(stream, view, ProductOf<int64_t>{results})
@@ -308,7 +299,7 @@ void CudaBackend::arg_reduce(bool largest, const Tensor& x, int dim, const Tenso
     arg_reduce(largest, x, dim, dense);
     return copy(dense, out);
   }
-  const Tensor wide = converted(*this, x, is_floating(x.dtype()) ? x.dtype() : DType::i64);
+  const Tensor wide = converted(x, is_floating(x.dtype()) ? x.dtype() : DType::i64);
   const Tensor lines = with_lines(wide, dim);
   auto* places = static_cast<int64_t*>(out.mutable_raw());
   visit_floating_or_i64(lines.dtype(), [&](auto tag) {

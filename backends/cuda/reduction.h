@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "backends/cuda/block_launch.h"
+#include "backends/cuda/dense.h"
 #include "backends/cuda/rows.h"
 #include "core/tensor.h"
 
@@ -124,13 +125,6 @@ inline Pieces cut(int64_t lines, int64_t length, int64_t wanted, int64_t least) 
 
 }  // namespace detail
 
-/// Device memory for `count` values of any type, for as long as the tensor lives.
-template <class T>
-Tensor scratch(int64_t count, Device device) {
-  const auto bytes = count * static_cast<int64_t>(sizeof(T));
-  return empty({(bytes + 7) / 8}, DType::i64, device);
-}
-
 /// Reduces lines of at least one element: a thread each where they are short or lie side by side, else a warp or a
 /// block; long ones in pieces, whose totals are merged by a second kernel.
 template <class T, class Reducer>
@@ -146,7 +140,7 @@ void reduce_lines(const Stream& stream, const Lines<T>& x, const Reducer& reduce
   Total* totals = nullptr;
   if (pieces.count > 1) {
     memory = scratch<Total>(layout.count * pieces.count, stream.device());
-    totals = static_cast<Total*>(memory.mutable_raw());
+    totals = data_of<Total>(memory);
   }
   if (by_thread) {
     launch_elements(stream, layout.count * pieces.count,

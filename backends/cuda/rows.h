@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "backends/cuda/block_launch.h"
 #include "backends/cuda/element.h"
 #include "core/tensor.h"
 
@@ -26,9 +27,12 @@ struct Pack {
   DT_HD const Compute<T>& operator[](int i) const { return v[i]; }
 };
 
+/// Lines of up to so many packs are given to one warp.
+inline constexpr int64_t kPacksOfWarp = 128;
+
 namespace detail {
 template <class T>
-struct alignas(16) Words {
+struct alignas(16) PackWords {
   T v[kPack<T>];
 };
 }  // namespace detail
@@ -46,7 +50,7 @@ class Line {
     Pack<T> result;
     const int64_t first = p * kPack<T>;
     if (vector_ && first + kPack<T> <= length_) {
-      const auto words = *reinterpret_cast<const detail::Words<T>*>(data_ + first);
+      const auto words = *reinterpret_cast<const detail::PackWords<T>*>(data_ + first);
       for (int j = 0; j < kPack<T>; ++j) {
         result[j] = widen(words.v[j]);
       }
@@ -76,11 +80,11 @@ class OutLine {
   DT_HD void set_pack(int64_t p, const Pack<T>& values) const {
     const int64_t first = p * kPack<T>;
     if (vector_ && first + kPack<T> <= length_) {
-      detail::Words<T> words;
+      detail::PackWords<T> words;
       for (int j = 0; j < kPack<T>; ++j) {
         words.v[j] = narrow<T>(values[j]);
       }
-      *reinterpret_cast<detail::Words<T>*>(data_ + first) = words;
+      *reinterpret_cast<detail::PackWords<T>*>(data_ + first) = words;
     } else {
       for (int j = 0; j < kPack<T>; ++j) {
         if (first + j < length_) {
@@ -141,6 +145,7 @@ FoundLayout line_layout(const Tensor& x, int dim);
 
 /// `x` itself where its lines along `dim` can be described, else a dense copy.
 Tensor with_lines(const Tensor& x, int dim);
+inline Tensor with_rows(const Tensor& x) { return with_lines(x, x.rank() - 1); }
 
 /// The lines of a tensor for which line_layout fits (every dense one, and what with_lines gives).
 template <class T>
@@ -153,6 +158,34 @@ Lines<T> lines_of(const Tensor& x, int dim) {
 template <class T>
 Lines<T> rows_of(const Tensor& x) {
   return lines_of<T>(x, x.defined() ? x.rank() - 1 : 0);
+}
+
+/// body(line, pack) for every pack of every line.
+template <class T, class Body>
+struct ByPack {
+  int64_t packs;  // per line
+  Body body;
+  DT_HD void operator()(int64_t i) const {
+    const Division place = divide(i, packs);
+    body(place.quotient, place.remainder);
+  }
+};
+template <class T, class Body>
+void launch_packs(const Stream& stream, const LineLayout& layout, const Body& body) {
+  const int64_t packs = packs_of<T>(layout.length);
+  launch_elements(stream, layout.count * packs, ByPack<T, Body>{packs, body});
+}
+
+/// Launches Program<threads, T>{arguments..}, whose blocks are lines or groups of them: a warp each where lines are
+/// short, else 256 threads.
+template <class T, template <int, class> class Program, class... Arguments>
+void launch_for_lines(const Stream& stream, int64_t blocks, int64_t length, int64_t shared,
+                      const Arguments&... arguments) {
+  if (packs_of<T>(length) <= kPacksOfWarp) {
+    launch_program<kWarp>(stream, blocks, shared, Program<kWarp, T>{arguments...});
+  } else {
+    launch_program<256>(stream, blocks, shared, Program<256, T>{arguments...});
+  }
 }
 
 }  // namespace deltatape::cuda

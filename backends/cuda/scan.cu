@@ -12,6 +12,16 @@ namespace {
 template <class T>
 using SumType = std::conditional_t<std::is_same_v<T, int64_t>, int64_t, double>;
 
+/// Itself, or last element first.
+template <class T>
+DT_HD Pack<T> turned(const Pack<T>& pack, bool reverse) {
+  Pack<T> result;
+  for (int j = 0; j < kPack<T>; ++j) {
+    result[j] = reverse ? pack[kPack<T> - 1 - j] : pack[j];
+  }
+  return result;
+}
+
 /// A block per line: packs are added up, the scan adds up packs, and each pack is written from what stands before it.
 /// With `reverse` lines begin at their last pack, and packs at their last element.
 // Bytes: each element read once from memory, a second time from the cache, and written once.
@@ -38,13 +48,12 @@ struct ScanLine {
           return sum;
         },
         [&](int64_t i, Sum before) {
-          Pack<T> pack = from.pack(pack_at(i));
+          Pack<T> pack = turned(from.pack(pack_at(i)), reverse);
           for (int j = 0; j < kPack<T>; ++j) {
-            Compute<T>& place = pack[reverse ? kPack<T> - 1 - j : j];
-            before += static_cast<Sum>(place);
-            place = static_cast<Compute<T>>(before);
+            before += static_cast<Sum>(pack[j]);
+            pack[j] = static_cast<Compute<T>>(before);
           }
-          to.set_pack(pack_at(i), pack);
+          to.set_pack(pack_at(i), turned(pack, reverse));
         });
   }
 };

@@ -172,28 +172,18 @@ struct CrossEntropyBackward {
   }
 };
 
-/// Launches Program<threads, T> for lines of this length: a warp each, or a block.
-template <class T, template <int, class> class Program, class... Arguments>
-void launch_for_lines(const Stream& stream, const LineLayout& layout, const Arguments&... arguments) {
-  const int64_t packs = packs_of<T>(layout.length);
-  if (packs <= 128) {
-    launch_program<kWarp>(stream, layout.count, 0, Program<kWarp, T>{arguments...});
-  } else {
-    launch_program<256>(stream, layout.count, 0, Program<256, T>{arguments...});
-  }
-}
-
 }  // namespace
 
 void CudaBackend::softmax(const Tensor& x, bool log, const Tensor& out) const {
   if (out.numel() == 0) {
     return;
   }
-  const Tensor from = with_lines(x, x.rank() - 1);
+  const Tensor from = with_rows(x);
   visit_floating(x.dtype(), [&](auto tag) {
     using T = decltype(tag);
     const Lines<T> lines = rows_of<T>(from);
-    launch_for_lines<T, Softmax>(current_stream(x.device()), lines.layout, lines, rows_of<T>(out), log);
+    launch_for_lines<T, Softmax>(current_stream(x.device()), lines.layout.count, lines.layout.length, 0, lines,
+                                 rows_of<T>(out), log);
   });
 }
 
@@ -201,13 +191,13 @@ void CudaBackend::softmax_backward(const Tensor& y, const Tensor& dy, bool log, 
   if (out.numel() == 0) {
     return;
   }
-  const Tensor values = with_lines(y, y.rank() - 1);
-  const Tensor upstream = with_lines(dy, y.rank() - 1);
+  const Tensor values = with_rows(y);
+  const Tensor upstream = with_rows(dy);
   visit_floating(y.dtype(), [&](auto tag) {
     using T = decltype(tag);
     const Lines<T> lines = rows_of<T>(values);
-    launch_for_lines<T, SoftmaxBackward>(current_stream(y.device()), lines.layout, lines, rows_of<T>(upstream),
-                                         rows_of<T>(out), log);
+    launch_for_lines<T, SoftmaxBackward>(current_stream(y.device()), lines.layout.count, lines.layout.length, 0, lines,
+                                         rows_of<T>(upstream), rows_of<T>(out), log);
   });
 }
 
@@ -221,9 +211,9 @@ void CudaBackend::cross_entropy(const Tensor& logits, const Tensor& target, cons
     using T = decltype(tag);
     using C = Compute<T>;
     const Lines<T> lines = rows_of<T>(logits);
-    launch_for_lines<T, CrossEntropy>(current_stream(logits.device()), lines.layout, lines, place,
-                                      static_cast<C*>(terms.mutable_raw()), static_cast<C*>(largest.mutable_raw()),
-                                      static_cast<C*>(sum.mutable_raw()));
+    launch_for_lines<T, CrossEntropy>(current_stream(logits.device()), lines.layout.count, lines.layout.length, 0,
+                                      lines, place, static_cast<C*>(terms.mutable_raw()),
+                                      static_cast<C*>(largest.mutable_raw()), static_cast<C*>(sum.mutable_raw()));
   });
 }
 
@@ -237,9 +227,10 @@ void CudaBackend::cross_entropy_backward(const Tensor& logits, const Tensor& tar
     using T = decltype(tag);
     using C = Compute<T>;
     const Lines<T> lines = rows_of<T>(logits);
-    launch_for_lines<T, CrossEntropyBackward>(current_stream(logits.device()), lines.layout, lines, place,
-                                              static_cast<const C*>(largest.raw()), static_cast<const C*>(sum.raw()),
-                                              static_cast<const C*>(weight.raw()), rows_of<T>(out));
+    launch_for_lines<T, CrossEntropyBackward>(current_stream(logits.device()), lines.layout.count, lines.layout.length,
+                                              0, lines, place, static_cast<const C*>(largest.raw()),
+                                              static_cast<const C*>(sum.raw()), static_cast<const C*>(weight.raw()),
+                                              rows_of<T>(out));
   });
 }
 

@@ -132,7 +132,7 @@ Output run_fused(std::string_view name, Form form, Twin twin, const Inputs& in, 
     results.h = empty(h_shape(p, options), computed);
   }
   if (recorded && options.save_intermediates) {
-    const KernelPlan plan = backend_of(in.q).kda_plan(problem, in.q.dtype());
+    const KernelPlan plan = backend_of(in.q).kda_plan(problem, in.q.dtype(), in.q.device());
     results.saved = empty(plan.saved_shape, {plan.saved_dtype, in.q.device()});
   }
   backend_of(in.q).kda_forward(problem, dense_inputs(in), results);

@@ -133,7 +133,7 @@ Plan plan(const Options& options, const Shapes& s, Device device) {
     plan.text += fmt::format(" (tensors in {})", s.dtype);
   }
   const KernelPlan kernel =
-      backend_of(device).kda_plan(problem_of(options, s, few ? Form::recurrent : Form::chunk), s.dtype);
+      backend_of(device).kda_plan(problem_of(options, s, few ? Form::recurrent : Form::chunk), s.dtype, device);
   plan.text += device.is_cpu() ? host_text(options, few) : ": " + kernel.text;
   plan.text += saved_text(options, kernel, device);
   plan.forward_bytes = kernel.forward_bytes;

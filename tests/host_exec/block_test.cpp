@@ -9,13 +9,14 @@
 #include <numeric>
 #include <vector>
 
+#include "backends/cuda/host/schedule.h"
 #include "tests/support/errors.h"
 
 namespace deltatape::cuda {
 namespace {
 
-constexpr host::IndexOrder kOrders[] = {host::IndexOrder::forward, host::IndexOrder::backward,
-                                        host::IndexOrder::interleaved};
+constexpr host::Schedule kSchedules[] = {
+    {host::Schedule::Blocks::forward}, {host::Schedule::Blocks::backward}, {host::Schedule::Blocks::shuffled, 5}};
 constexpr int64_t kLengths[] = {0, 1, 2, 31, 32, 33, 63, 64, 65, 255, 256, 257, 1000, 4097};
 
 /// A block with `shared` bytes for the body.
@@ -68,8 +69,8 @@ void check_collectives() {
     CAPTURE(n);
     const std::vector<float> values = fractions(n);
     const auto value = [&](int64_t i) { return values[static_cast<size_t>(i)]; };
-    for (const host::IndexOrder order : kOrders) {
-      const host::IndexOrderGuard guard(order);
+    for (const host::Schedule schedule : kSchedules) {
+      const host::ScheduleGuard guard(schedule);
       WithMemory<kThreads> block;
       CHECK(block.template sum<float>(n, value) == device_sum<kThreads>(values));
       float largest = -INFINITY;
@@ -131,8 +132,8 @@ TEST_CASE("Block::scan: combines neighbours only, in their order") {
 }
 
 TEST_CASE("Block: shared memory and per-thread values") {
-  for (const host::IndexOrder order : kOrders) {
-    const host::IndexOrderGuard guard(order);
+  for (const host::Schedule schedule : kSchedules) {
+    const host::ScheduleGuard guard(schedule);
     WithMemory<64> block(shared_bytes<float>(100) + shared_bytes<int64_t>(1));
     const Shared<float> row = block.shared<float>(100);
     const Shared<int64_t> count = block.shared<int64_t>(1);
@@ -164,8 +165,8 @@ TEST_CASE("Block: fresh memory is NaN") {
 /// What the check of one fault says; runs it in all orders.
 template <class F>
 void check_found(const std::string& part, F fault) {
-  for (const host::IndexOrder order : kOrders) {
-    const host::IndexOrderGuard guard(order);
+  for (const host::Schedule schedule : kSchedules) {
+    const host::ScheduleGuard guard(schedule);
     WithMemory<64> block(shared_bytes<float>(64));
     const Shared<float> row = block.shared<float>(64);
     block.each(64, [&](int64_t i) { row[i] = 0.0F; });

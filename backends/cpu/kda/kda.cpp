@@ -4,7 +4,7 @@
 
 namespace deltatape::cpu {
 
-kda::KernelPlan CpuBackend::kda_plan(const kda::KernelProblem& problem, DType /*dtype*/) const {
+kda::KernelPlan CpuBackend::kda_plan(const kda::KernelProblem& problem, DType /*dtype*/, Device /*device*/) const {
   return {.saved_shape = kda::checkpoint_shape(problem), .saved_dtype = problem.compute_dtype};
 }
 

@@ -16,7 +16,7 @@ namespace deltatape::cuda::host {
 namespace {
 
 constexpr size_t kRange = size_t{1} << 36;  // addresses only: pages come when they are written
-constexpr size_t kPage = 4096;
+constexpr size_t kPage = size_t{2} << 20;   // large pages: opening and closing costs a step for each
 constexpr size_t kAlignment = 256;
 
 class Arena {
@@ -28,6 +28,8 @@ class Arena {
       std::abort();
     }
     first_ = static_cast<char*>(range);
+    first_ += (kPage - reinterpret_cast<uintptr_t>(first_) % kPage) % kPage;
+    madvise(first_, kRange - kPage, MADV_HUGEPAGE);
   }
 
   void* take(size_t bytes) {
@@ -39,7 +41,7 @@ class Arena {
       blocks.pop_back();
       return block;
     }
-    if (used_ + whole > kRange) {
+    if (used_ + whole > kRange - kPage) {
       return nullptr;
     }
     void* block = first_ + used_;

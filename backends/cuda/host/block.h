@@ -1,8 +1,8 @@
 // Block programs on the host (block.h): one thread plays all threads of a block, and checks what they may do.
 //
 // Sums run in the device's order, so results have the device's bits, apart from those of library functions and of
-// products that only one of the two compilers fuses with a sum. Indices of a collective run in the order that
-// `host::IndexOrderGuard` says; shared and per-thread memory starts as NaN bytes. A breach of the rules throws Error:
+// products that only one of the two compilers fuses with a sum. Indices of a collective run in the order of the
+// host::Schedule in force; shared and per-thread memory starts as NaN bytes. A breach of the rules throws Error:
 //   - an element of shared memory that one thread writes and another reads or writes in the same collective;
 //   - shared memory read or written outside a collective, or outside the array;
 //   - a PerThread that another thread asks for;
@@ -20,54 +20,11 @@
 #include <type_traits>
 #include <vector>
 
+#include "backends/cuda/host/submit.h"
 #include "core/error.h"
 
 namespace deltatape::cuda {
 namespace host {
-
-/// In which order the indices of a collective run: as a GPU may choose any, results must not depend on it.
-enum class IndexOrder : uint8_t { forward, backward, interleaved };
-
-/// Sets the order of this thread's block programs for as long as it lives.
-class IndexOrderGuard {
- public:
-  explicit IndexOrderGuard(IndexOrder order) : previous_(current()) { current() = order; }
-  ~IndexOrderGuard() { current() = previous_; }
-  IndexOrderGuard(const IndexOrderGuard&) = delete;
-  IndexOrderGuard& operator=(const IndexOrderGuard&) = delete;
-
-  [[nodiscard]] static IndexOrder& current() {
-    static thread_local IndexOrder order = IndexOrder::forward;
-    return order;
-  }
-
- private:
-  IndexOrder previous_;
-};
-
-/// f(i) for 0 <= i < n in the current order.
-template <class F>
-void in_order(int64_t n, F f) {
-  switch (IndexOrderGuard::current()) {
-    case IndexOrder::forward:
-      for (int64_t i = 0; i < n; ++i) {
-        f(i);
-      }
-      return;
-    case IndexOrder::backward:
-      for (int64_t i = n - 1; i >= 0; --i) {
-        f(i);
-      }
-      return;
-    case IndexOrder::interleaved:  // 3, 10, .., then 4, 11, .. and so on: far from any order of threads
-      for (int64_t start = 0; start < 7; ++start) {
-        for (int64_t i = (start + 3) % 7; i < n; i += 7) {
-          f(i);
-        }
-      }
-      return;
-  }
-}
 
 /// Where a block is: which collective (counted from 1; 0 between two), and which thread is being played.
 struct Moment {
@@ -224,7 +181,7 @@ class Block {
   template <class F>
   void each(int64_t n, F f) {
     const Collective collective(now_);
-    host::in_order(n, [&](int64_t i) {
+    host::for_each_in_order(n, [&](int64_t i) {
       now_.thread = static_cast<int>(i % kThreads);
       f(i);
     });
@@ -248,7 +205,7 @@ class Block {
     static_assert(sizeof(T) <= kLargest);
     const Collective collective(now_);
     std::array<T, kThreads> values;
-    host::in_order(kThreads, [&](int64_t thread) {
+    host::for_each_in_order(kThreads, [&](int64_t thread) {
       now_.thread = static_cast<int>(thread);
       T value = identity;
       for (int64_t i = thread; i < n; i += kThreads) {
@@ -318,7 +275,7 @@ class Block {
           start = op(start, values[at]);
         }
       }
-      host::in_order(count, [&](int64_t thread) {
+      host::for_each_in_order(count, [&](int64_t thread) {
         now_.thread = static_cast<int>(thread);
         store(first + thread, before[static_cast<size_t>(thread)]);
       });

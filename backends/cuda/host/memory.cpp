@@ -12,6 +12,7 @@
 #include <mutex>
 #include <vector>
 
+#include "backends/cuda/graph_memory.h"
 #include "backends/cuda/host/arena.h"
 #include "backends/cuda/host/schedule.h"
 #include "backends/cuda/host/submit.h"
@@ -68,6 +69,11 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
     return;
   }
   const auto where = Place::here();
+  if (GraphMemory* memory = recording_memory(stream.device())) {
+    check(!to_device.is_cpu(), "copy", "{} is recording a graph, and nothing can be waited for or read back",
+          stream.device());
+    from = from_device.is_cpu() ? memory->keep(from, bytes) : from;
+  }
   if (from_device.is_cpu() && !is_pinned(from)) {
     const auto* first = static_cast<const unsigned char*>(from);
     host::submit(stream, where, [to, staged = std::vector<unsigned char>(first, first + bytes)] {
@@ -115,6 +121,25 @@ DeviceMemory device_memory(Device device) {
 
 void release_cached_device_memory(Device /*device*/) {}
 
+void* take_system_block(size_t bytes, Device device) {
+  Accounts& all = accounts();
+  const std::scoped_lock lock(all.mutex);
+  size_t& used = all.used.at(static_cast<size_t>(device.index()));
+  void* block = bytes <= all.limit && used <= all.limit - bytes ? host::take_block(bytes + 2 * kGuard) : nullptr;
+  check(block != nullptr, "Storage::allocate",
+        "out of memory on {}: {} bytes were asked for, {} are in use by tensors, {} of {} are free", device, bytes,
+        used, all.limit - std::min(used, all.limit), all.limit);
+  used += bytes;
+  return block;
+}
+
+void put_system_block(void* block, size_t bytes, Device device) noexcept {
+  host::put_block(block, bytes + 2 * kGuard);
+  Accounts& all = accounts();
+  const std::scoped_lock lock(all.mutex);
+  all.used.at(static_cast<size_t>(device.index())) -= bytes;
+}
+
 }  // namespace cuda
 
 void* allocate_on_device(size_t bytes, Device device) {
@@ -122,20 +147,8 @@ void* allocate_on_device(size_t bytes, Device device) {
   if (bytes == 0) {
     return nullptr;
   }
-  Accounts& all = accounts();
-  const size_t block_bytes = bytes + 2 * kGuard;
-  void* block = nullptr;
-  {
-    const std::scoped_lock lock(all.mutex);
-    size_t& used = all.used.at(static_cast<size_t>(device.index()));
-    if (bytes <= all.limit && used <= all.limit - bytes) {
-      block = host::take_block(block_bytes);
-    }
-    check(block != nullptr, "Storage::allocate",
-          "out of memory on {}: {} bytes were asked for, {} are in use by tensors, {} of {} are free", device, bytes,
-          used, all.limit - std::min(used, all.limit), all.limit);
-    used += bytes;
-  }
+  GraphMemory* memory = recording_memory(device);
+  void* block = memory != nullptr ? memory->take(bytes) : take_system_block(bytes, device);
   auto* data = static_cast<unsigned char*>(block) + kGuard;
   host::submit(current_stream(device), Place::here(), [data, bytes] {
     std::memset(data - kGuard, kGuardByte, kGuard);
@@ -151,7 +164,11 @@ void free_on_device(void* data, size_t bytes, Device device) noexcept {
     return;
   }
   auto* first = static_cast<unsigned char*>(data);
+  void* block = first - kGuard;
   try {
+    if (free_after_recording(block, data, bytes, device)) {
+      return;
+    }
     host::submit(current_stream(device), Place::here(), [first, bytes] {
       if (!all_guard_bytes(first - kGuard) || !all_guard_bytes(first + bytes)) {
         std::fprintf(stderr, "deltatape: memory outside a CUDA tensor's storage of %zu bytes was written to\n", bytes);
@@ -162,10 +179,9 @@ void free_on_device(void* data, size_t bytes, Device device) noexcept {
   } catch (const std::exception& error) {
     std::fprintf(stderr, "deltatape: memory on a device could not be freed: %s\n", error.what());
   }
-  host::put_block(first - kGuard, bytes + 2 * kGuard);
-  Accounts& all = accounts();
-  const std::scoped_lock lock(all.mutex);
-  all.used.at(static_cast<size_t>(device.index())) -= bytes;
+  if (!give_back_to_graph(block)) {
+    put_system_block(block, bytes, device);
+  }
 }
 
 void copy_to_host(void* to, const void* from, size_t bytes, Device device) {

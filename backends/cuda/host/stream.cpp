@@ -10,6 +10,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "backends/cuda/graph_memory.h"
 #include "backends/cuda/host/arena.h"
 #include "backends/cuda/host/schedule.h"
 #include "backends/cuda/host/submit.h"
@@ -35,6 +36,11 @@ Queue& queue() {
 Schedule& schedule_of_thread() {
   thread_local Schedule schedule;
   return schedule;
+}
+
+Recorder*& recorder_of_thread() {
+  thread_local Recorder* recorder = nullptr;
+  return recorder;
 }
 
 void run(const std::function<void()>& work) {
@@ -70,6 +76,10 @@ Order::Order(int64_t n) : n_(n) {
 }
 
 void submit(const Stream& /*stream*/, Place /*where*/, std::function<void()> work) {
+  if (Recorder* recorder = recorder_of_thread()) {
+    recorder->work.push_back(std::move(work));
+    return;
+  }
   Queue& all = queue();
   const std::scoped_lock lock(all.mutex);
   ++all.launches;
@@ -90,6 +100,9 @@ void finish_all() {
     run(work);
   }
 }
+
+Recorder::Recorder() { recorder_of_thread() = this; }
+Recorder::~Recorder() { recorder_of_thread() = nullptr; }
 
 unsigned char* SharedMemory::first() const {
   auto* first = storage_.data();
@@ -162,10 +175,18 @@ double Event::milliseconds_since(const Event& start) const {
   return std::chrono::duration<double, std::milli>(elapsed).count();
 }
 
-void synchronize(const Stream& /*stream*/) { host::finish_all(); }
+void synchronize(const Stream& stream) {
+  check_not_recording("synchronize", stream.device());
+  host::finish_all();
+}
 
 }  // namespace cuda
 
-void synchronize(Device /*device*/) { cuda::host::finish_all(); }
+void synchronize(Device device) {
+  if (!device.is_cpu()) {
+    cuda::check_not_recording("synchronize", device);
+    cuda::host::finish_all();
+  }
+}
 
 }  // namespace deltatape

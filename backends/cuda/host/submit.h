@@ -16,6 +16,15 @@ namespace deltatape::cuda::host {
 void submit(const Stream& stream, Place where, std::function<void()> work);
 /// Does everything that is on streams.
 void finish_all();
+/// While it lives, what this thread submits is put here instead.
+class Recorder {
+ public:
+  Recorder();
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+  std::vector<std::function<void()>> work;
+};
 
 /// A permutation of [0, n), according to the schedule in force.
 class Order {

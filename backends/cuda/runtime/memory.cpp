@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "backends/cuda/graph_memory.h"
 #include "backends/cuda/runtime/check.h"
 #include "backends/cuda/runtime/device.h"
 #include "core/device_memory.h"
@@ -37,6 +38,18 @@ cudaMemPool_t pool(Device device) {
   return known;
 }
 
+void check_allocation(cudaError_t error, std::string_view call, size_t bytes, Device device,
+                      Place where = Place::here()) {
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    const DeviceMemory memory = device_memory(device);
+    fail("Storage::allocate",
+         "out of memory on {}: {} bytes were asked for, {} are in use by tensors, {} of {} are free", device, bytes,
+         memory.used, memory.free + memory.reserved - memory.used, memory.total);
+  }
+  check_cuda(error, call, device, where);
+}
+
 size_t pool_attribute(Device device, cudaMemPoolAttr attribute) {
   uint64_t value = 0;
   check_cuda(cudaMemPoolGetAttribute(pool(device), attribute, &value), "cudaMemPoolGetAttribute", device);
@@ -50,6 +63,11 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
     return;
   }
   const DeviceGuard guard(stream.device());
+  if (GraphMemory* memory = recording_memory(stream.device())) {
+    check(!to_device.is_cpu(), "copy", "{} is recording a graph, and nothing can be waited for or read back",
+          stream.device());
+    from = from_device.is_cpu() ? memory->keep(from, bytes) : from;
+  }
   if (!to_device.is_cpu() && !from_device.is_cpu() && !(to_device == from_device)) {
     // The other device's work on this memory goes on before and after the copy.
     const Device other = stream.device() == to_device ? from_device : to_device;
@@ -101,6 +119,27 @@ void release_cached_device_memory(Device device) {
   check_cuda(cudaMemPoolTrimTo(pool(device), 0), "cudaMemPoolTrimTo", device);
 }
 
+void* take_system_block(size_t bytes, Device device) {
+  const DeviceGuard guard(device);
+  void* block = nullptr;
+  cudaError_t error = cudaMalloc(&block, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    cudaMemPoolTrimTo(pool(device), 0);
+    error = cudaMalloc(&block, bytes);
+  }
+  check_allocation(error, "cudaMalloc", bytes, device);
+  return block;
+}
+
+void put_system_block(void* block, size_t /*bytes*/, Device device) noexcept {
+  try {
+    const DeviceGuard guard(device);
+    cudaFree(block);
+  } catch (const Error&) {  // the driver is gone, and the memory with it
+  }
+}
+
 }  // namespace cuda
 
 void* allocate_on_device(size_t bytes, Device device) {
@@ -108,35 +147,36 @@ void* allocate_on_device(size_t bytes, Device device) {
   if (bytes == 0) {
     return nullptr;
   }
-  const DeviceGuard guard(device);
   const Stream stream = current_stream(device);
   void* data = nullptr;
-  cudaError_t error = cudaMallocFromPoolAsync(&data, bytes, pool(device), handle(stream));
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    release_cached_device_memory(device);  // what was freed on other streams, and pieces too small
-    error = cudaMallocFromPoolAsync(&data, bytes, pool(device), handle(stream));
+  if (GraphMemory* memory = recording_memory(device)) {
+    data = memory->take(bytes);
+  } else {
+    const DeviceGuard guard(device);
+    const auto take = [&] { return cudaMallocFromPoolAsync(&data, bytes, pool(device), handle(stream)); };
+    cudaError_t error = take();
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      release_cached_device_memory(device);  // what was freed on other streams, and pieces too small
+      error = take();
+    }
+    check_allocation(error, "cudaMallocFromPoolAsync", bytes, device);
   }
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    const DeviceMemory memory = device_memory(device);
-    fail("Storage::allocate",
-         "out of memory on {}: {} bytes were asked for, {} are in use by tensors, {} of {} are free", device, bytes,
-         memory.used, memory.free + memory.reserved - memory.used, memory.total);
-  }
-  check_cuda(error, "cudaMallocFromPoolAsync", device);
   if (memory_checks_enabled()) {
     fill_bytes(data, 0xFF, bytes, stream);  // NaN in every floating-point type
   }
   return data;
 }
 
-void free_on_device(void* data, size_t /*bytes*/, Device device) noexcept {
+void free_on_device(void* data, size_t bytes, Device device) noexcept {
   using namespace cuda;
   if (data == nullptr) {
     return;
   }
   try {
+    if (free_after_recording(data, data, bytes, device) || give_back_to_graph(data)) {
+      return;
+    }
     const DeviceGuard guard(device);
     const cudaError_t error = cudaFreeAsync(data, handle(current_stream(device)));
     if (error != cudaSuccess && error != cudaErrorCudartUnloading) {

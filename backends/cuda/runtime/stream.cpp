@@ -5,6 +5,7 @@
 #include <mutex>
 #include <vector>
 
+#include "backends/cuda/graph_memory.h"
 #include "backends/cuda/runtime/check.h"
 #include "backends/cuda/runtime/default_stream.h"
 #include "backends/cuda/runtime/device.h"
@@ -74,6 +75,7 @@ double Event::milliseconds_since(const Event& start) const {
 }
 
 void synchronize(const Stream& stream) {
+  check_not_recording("synchronize", stream.device());
   const DeviceGuard guard(stream.device());
   check_cuda(cudaStreamSynchronize(handle(stream)), "cudaStreamSynchronize", stream.device());
 }
@@ -82,6 +84,7 @@ void synchronize(const Stream& stream) {
 
 void synchronize(Device device) {
   if (!device.is_cpu()) {
+    cuda::check_not_recording("synchronize", device);
     const cuda::DeviceGuard guard(device);
     cuda::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize", device);
   }

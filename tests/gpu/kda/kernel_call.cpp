@@ -58,7 +58,7 @@ NamedResults run_kernels(const KernelCall& call, Device device, unsigned gradien
     out.h = empty(call.h_shape, computed);
   }
   if (p.save_intermediates) {
-    const kda::KernelPlan plan = backend.kda_plan(p, in.q.dtype());
+    const kda::KernelPlan plan = backend.kda_plan(p, in.q.dtype(), device);
     out.saved = empty(plan.saved_shape, {plan.saved_dtype, device});
   }
   backend.kda_forward(p, in, out);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "ops/convert.h"
 #include "ops/creation.h"
 #include "tests/gpu/device.h"
 #include "tests/gpu/kda/kernel_call.h"
@@ -162,10 +163,10 @@ TEST_CASE("kda on cuda: no bit depends on a second run, the working memory or wh
     test::KernelCall call = kernel_call(c);
     const NamedResults once = run_kernels(call, Device::cuda());
     check_same_bits(run_kernels(call, Device::cuda()), once);
-    const int64_t whole = backend_of(Device::cuda()).kda_plan(call.problem, dtype).backward_bytes;
+    const int64_t whole = backend_of(Device::cuda()).kda_plan(call.problem, dtype, Device::cuda()).backward_bytes;
     for (const int64_t limit : {whole - 1, whole / 2, int64_t{1}}) {
       call.problem.workspace_limit = limit;
-      const kda::KernelPlan plan = backend_of(Device::cuda()).kda_plan(call.problem, dtype);
+      const kda::KernelPlan plan = backend_of(Device::cuda()).kda_plan(call.problem, dtype, Device::cuda());
       CHECK(plan.backward_bytes < whole);
       CHECK((limit == 1 || plan.backward_bytes <= limit));
       check_same_bits(run_kernels(call, Device::cuda()), once);

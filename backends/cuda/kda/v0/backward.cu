@@ -97,6 +97,7 @@ void backward(const KernelProblem& problem, const KernelInputs& inputs, const Ke
                                          .sums = arrays.sums,
                                          .dv = Writer<T>(gradients.dv),
                                          .d_initial_state = Writer<T>(gradients.d_initial_state),
+                                         .window = extent.window(),
                                          .states = arrays.states,
                                          .errors = arrays.errors});
     launch_epilogue(stream, call, split, inputs, gradients, arrays);

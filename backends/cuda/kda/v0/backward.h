@@ -33,8 +33,9 @@ struct Backward {
   SliceSums<T> sums;
   Writer<T> dv;
   Writer<T> d_initial_state;
-  T* states;  // [workers, 65, K, width], the states before every token of a window and after the last
-  T* errors;  // [workers, 64, width], v - S~' k
+  int64_t window;  // tokens: kCheckpointSteps, or fewer where all sequences are shorter
+  T* states;       // [workers, window + 1, K, width], the states before every token of a window and after the last
+  T* errors;       // [workers, window, width], v - S~' k
 
   static int64_t bytes(const Call& call, const Split& split) {
     return TokenRows<T>::bytes(call, split) + shared_bytes<T>(call.K * (split.width + 1)) +
@@ -48,8 +49,8 @@ struct Backward {
                    block.template shared<T>(split.width),
                    block.template shared<T>(split.width),
                    block.template shared<T>(split.width),
-                   states + block.index() * (kCheckpointSteps + 1) * call.K * split.width,
-                   errors + block.index() * kCheckpointSteps * split.width};
+                   states + block.index() * (window + 1) * call.K * split.width,
+                   errors + block.index() * window * split.width};
     for (int64_t index = block.index(); index < tasks; index += workers) {
       const Task task(call, split, sequences, index);
       const int64_t head = call.first_head + task.head;
@@ -58,11 +59,12 @@ struct Backward {
       load_columns<T>(block, call, split, task, d_final_state, upstream, sequence.state_out * call.HV + head,
                       call.state_v_first, Padded{m.dS, split.width});
       const int64_t windows = (sequence.length + kCheckpointSteps - 1) / kCheckpointSteps;
-      for (int64_t window = windows - 1; window >= 0; --window) {
-        const int64_t left = sequence.length - window * kCheckpointSteps;
+      for (int64_t number = windows - 1; number >= 0; --number) {
+        const int64_t first = number * kCheckpointSteps;
+        const int64_t left = sequence.length - first;
         const int64_t tokens = left < kCheckpointSteps ? left : kCheckpointSteps;
-        replay(block, task, window * kCheckpointSteps, tokens, rows, m);
-        go_back(block, task, window * kCheckpointSteps, tokens, rows, m);
+        replay(block, task, first, tokens, rows, m);
+        go_back(block, task, first, tokens, rows, m);
       }
       if (d_initial_state.wanted() && sequence.state_in >= 0) {
         store_columns<T>(block, call, split, task, Padded{m.dS, split.width}, sequence.state_in * call.HV + head,

@@ -87,8 +87,8 @@ BackwardArrays<T>::BackwardArrays(Workspace& workspace, const Call& call, const 
   const int64_t gate_sums = ceil_div(call.rows, kSumRows) * call.heads * call.K;
   A_log_sums = wanted.A_log ? workspace.take<double>(gate_sums) : nullptr;
   dt_bias_sums = wanted.dt_bias ? workspace.take<double>(gate_sums) : nullptr;
-  states = workspace.take<T>(workers * (kCheckpointSteps + 1) * call.K * split.width);
-  errors = workspace.take<T>(workers * kCheckpointSteps * split.width);
+  states = workspace.take<T>(workers * (extent.window() + 1) * call.K * split.width);
+  errors = workspace.take<T>(workers * extent.window() * split.width);
 }
 
 template <class T, template <class> class Body>
@@ -121,7 +121,7 @@ template <class T>
 Cut cut_backward(const Call& call, const Split& split, const Extent& extent, const Wanted& wanted, int64_t limit) {
   return most_groups(call, limit, [&](const Call& part, int64_t& workers) {
     const int64_t of_one =
-        ((kCheckpointSteps + 1) * part.K + kCheckpointSteps) * split.width * static_cast<int64_t>(sizeof(T));
+        ((extent.window() + 1) * part.K + extent.window()) * split.width * static_cast<int64_t>(sizeof(T));
     const int64_t tasks = extent.sequences * split.slices * part.heads;
     workers = std::max<int64_t>(1, std::min({tasks, kWorkers, limit / 4 / of_one}));
     Workspace counted;

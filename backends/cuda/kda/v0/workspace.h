@@ -63,6 +63,8 @@ struct Extent {
   int64_t sequences = 0;
   int64_t checkpoints = 0;
   int64_t longest = 0;
+  /// Tokens that backward goes through with their states at hand.
+  [[nodiscard]] int64_t window() const { return longest < kCheckpointSteps ? longest : kCheckpointSteps; }
 
   explicit Extent(const KernelProblem& problem);
 };

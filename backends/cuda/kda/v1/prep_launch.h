@@ -2,7 +2,6 @@
 #pragma once
 
 #include "backends/cuda/kda/v1/kernels.h"
-#include "backends/cuda/kda/v1/launch.h"
 #include "backends/cuda/kda/v1/sizes.h"
 
 namespace deltatape::cuda::kda::v1 {
@@ -10,7 +9,7 @@ namespace deltatape::cuda::kda::v1 {
 template <class Shape>
 void launch_prep_of(const Stream& stream, const PrepArguments& p, int64_t chunks) {
   using Kernel = Prep<Shape>;
-  launch<Kernel>(stream, {chunks * p.heads, Kernel::kWarps, Kernel::kSharedBytes}, p);
+  tile::launch_warps<Kernel>(stream, Grid{chunks * p.heads, 1, 1}, p);
 }
 
 template <int C>

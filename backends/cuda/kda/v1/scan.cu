@@ -1,5 +1,4 @@
 #include "backends/cuda/kda/v1/kernels.h"
-#include "backends/cuda/kda/v1/launch.h"
 #include "backends/cuda/kda/v1/prep_launch.h"
 
 namespace deltatape::cuda::kda::v1 {
@@ -7,11 +6,13 @@ namespace {
 
 template <int C, int K>
 void launch_scan_of(const Stream& stream, const ScanKind& kind, const ScanArguments& p, int64_t sequences) {
-  const LaunchSize size{sequences * p.heads * p.slices, kind.warps, scan_shared_bytes(C, K, kind.warps, p.stages)};
+  const tile::WarpLaunch size{.grid = {sequences * p.heads * p.slices, 1, 1},
+                              .warps = kind.warps,
+                              .shared_bytes = scan_shared_bytes(C, K, kind.warps, p.stages)};
   if (kind.for_backward) {
-    launch<Scan<ScanShape<C, K, true>>>(stream, size, p);
+    tile::launch_warps<Scan<ScanShape<C, K, true>>>(stream, size, p);
   } else {
-    launch<Scan<ScanShape<C, K, false>>>(stream, size, p);
+    tile::launch_warps<Scan<ScanShape<C, K, false>>>(stream, size, p);
   }
 }
 

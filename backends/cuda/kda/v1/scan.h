@@ -12,6 +12,7 @@
 
 #include "backends/cuda/kda/sequences.h"
 #include "backends/cuda/kda/tile/copy.h"
+#include "backends/cuda/kda/tile/launch.h"
 #include "backends/cuda/kda/tile/mma.h"
 #include "backends/cuda/kda/v1/record.h"
 
@@ -297,7 +298,7 @@ class ScanWarp {
   tile::Acc S_[kChannels];
 };
 
-/// The kernel; `block.warps()` is up to the launch.
+/// The kernel; warps and shared memory are up to the launch.
 template <class Shape>
 struct Scan {
   using Params = ScanArguments;

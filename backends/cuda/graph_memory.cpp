@@ -1,0 +1,136 @@
+#include "backends/cuda/graph_memory.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "core/device_memory.h"
+#include "core/error.h"
+
+namespace deltatape {
+namespace cuda {
+namespace {
+
+// Blocks that are in use by tensors, and whose they are: a tensor may outlive its graph.
+struct Owners {
+  std::mutex mutex;
+  std::map<void*, std::shared_ptr<GraphMemory>> of;
+};
+
+Owners& owners() {
+  static auto* instance = new Owners;  // tensors with static storage duration are freed last
+  return *instance;
+}
+
+std::shared_ptr<GraphMemory>& recording() {
+  thread_local std::shared_ptr<GraphMemory> memory;
+  return memory;
+}
+
+}  // namespace
+
+GraphMemory::~GraphMemory() {
+  for (const Block& block : blocks_) {
+    put_system_block(block.data, block.bytes, device_);
+  }
+}
+
+void* GraphMemory::take(size_t bytes) {
+  const std::scoped_lock lock(mutex_);
+  // The smallest that fits and is not much too large.
+  auto best = blocks_.end();
+  for (auto block = blocks_.begin(); block != blocks_.end(); ++block) {
+    if (!block->used && block->bytes >= bytes && block->bytes / 2 <= bytes &&
+        (best == blocks_.end() || block->bytes < best->bytes)) {
+      best = block;
+    }
+  }
+  if (best == blocks_.end()) {
+    constexpr size_t kUnit = 512;
+    const size_t whole = (bytes + kUnit - 1) / kUnit * kUnit;
+    best = blocks_.insert(blocks_.end(), {take_system_block(whole, device_), whole, false});
+  }
+  best->used = true;
+  Owners& all = owners();
+  const std::scoped_lock owners_lock(all.mutex);
+  all.of.emplace(best->data, shared_from_this());
+  return best->data;
+}
+
+void GraphMemory::put(void* block) {
+  const std::scoped_lock lock(mutex_);
+  const auto found =
+      std::find_if(blocks_.begin(), blocks_.end(), [&](const Block& other) { return other.data == block; });
+  if (found != blocks_.end()) {
+    found->used = false;
+  }
+}
+
+const void* GraphMemory::keep(const void* bytes, size_t count) {
+  const std::scoped_lock lock(mutex_);
+  kept_.push_back(std::make_unique<PinnedMemory>(count));
+  std::memcpy(kept_.back()->data(), bytes, count);
+  return kept_.back()->data();
+}
+
+void GraphMemory::finish() {
+  for (const std::function<void()>& work : afterwards_) {
+    work();
+  }
+  afterwards_.clear();
+}
+
+GraphMemory* recording_memory(Device device) {
+  const std::shared_ptr<GraphMemory>& memory = recording();
+  return memory != nullptr && memory->device() == device ? memory.get() : nullptr;
+}
+
+RecordingGuard::RecordingGuard(std::shared_ptr<GraphMemory> memory) {
+  check(recording() == nullptr, "Graph::record", "this thread is recording another graph, expected one at a time");
+  recording() = std::move(memory);
+}
+
+RecordingGuard::~RecordingGuard() { recording() = nullptr; }
+
+bool give_back_to_graph(void* block) {
+  Owners& all = owners();
+  std::shared_ptr<GraphMemory> owner;
+  {
+    const std::scoped_lock lock(all.mutex);
+    const auto found = all.of.find(block);
+    if (found == all.of.end()) {
+      return false;
+    }
+    owner = std::move(found->second);
+    all.of.erase(found);
+  }
+  owner->put(block);
+  return true;
+}
+
+bool free_after_recording(void* block, void* data, size_t bytes, Device device) {
+  GraphMemory* memory = recording_memory(device);
+  if (memory == nullptr) {
+    return false;
+  }
+  Owners& all = owners();
+  {
+    const std::scoped_lock lock(all.mutex);
+    if (all.of.count(block) > 0) {
+      return false;
+    }
+  }
+  memory->afterwards([data, bytes, device] { free_on_device(data, bytes, device); });
+  return true;
+}
+
+void check_not_recording(const char* what, Device device) {
+  check(recording_memory(device) == nullptr, what,
+        "{} is recording a graph, and nothing can be waited for or read back", device);
+}
+
+}  // namespace cuda
+
+bool is_recording(Device device) { return !device.is_cpu() && cuda::recording_memory(device) != nullptr; }
+
+}  // namespace deltatape

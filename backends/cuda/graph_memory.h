@@ -1,0 +1,76 @@
+// Memory of recorded work: every replay goes to the same addresses, so blocks that were taken while recording belong to
+// the graph and serve nothing else until it is gone.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "backends/cuda/runtime/memory.h"
+#include "core/device.h"
+
+namespace deltatape::cuda {
+
+/// Blocks of one graph. Within the recording a block that was given back is used again, as the order of the stream
+/// allows.
+class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
+ public:
+  explicit GraphMemory(Device device) : device_(device) {}
+  ~GraphMemory();
+  GraphMemory(const GraphMemory&) = delete;
+  GraphMemory& operator=(const GraphMemory&) = delete;
+
+  [[nodiscard]] Device device() const { return device_; }
+  /// A block of at least `bytes`.
+  void* take(size_t bytes);
+  /// Gives back a block from take.
+  void put(void* block);
+  /// Host memory with these bytes, for as long as the graph lives: what a recorded copy from the host reads.
+  const void* keep(const void* bytes, size_t count);
+  /// Runs when the recording is over.
+  void afterwards(std::function<void()> work) { afterwards_.push_back(std::move(work)); }
+  /// Ends the recording.
+  void finish();
+
+ private:
+  struct Block {
+    void* data;
+    size_t bytes;
+    bool used;
+  };
+  Device device_;
+  std::mutex mutex_;
+  std::vector<Block> blocks_;
+  std::vector<std::unique_ptr<PinnedMemory>> kept_;
+  std::vector<std::function<void()>> afterwards_;
+};
+
+/// That of the graph which this thread is recording on `device`; nullptr otherwise.
+GraphMemory* recording_memory(Device device);
+/// While it lives, this thread records into `memory`.
+class RecordingGuard {
+ public:
+  explicit RecordingGuard(std::shared_ptr<GraphMemory> memory);
+  ~RecordingGuard();
+  RecordingGuard(const RecordingGuard&) = delete;
+  RecordingGuard& operator=(const RecordingGuard&) = delete;
+};
+
+/// Gives a block back to the graph memory it is from; false when it is from none.
+bool give_back_to_graph(void* block);
+/// While this thread records on `device`, frees memory that is no graph's (`data`, in `block`) once the recording is
+/// over: it is not the graph's to free. False when nothing is to be deferred.
+bool free_after_recording(void* block, void* data, size_t bytes, Device device);
+
+/// Throws Error while this thread records on `device`; `what` was about to wait for it.
+void check_not_recording(const char* what, Device device);
+
+/// Blocks from the system, not in any stream's order. Defined by the runtime and by the host twin. take_system_block
+/// throws Error as allocate_on_device does.
+void* take_system_block(size_t bytes, Device device);
+void put_system_block(void* block, size_t bytes, Device device) noexcept;
+
+}  // namespace deltatape::cuda

@@ -1,0 +1,42 @@
+// Graphs of the twin: lists of work.
+#include "backends/cuda/runtime/graph.h"
+
+#include <utility>
+#include <vector>
+
+#include "backends/cuda/graph_memory.h"
+#include "backends/cuda/host/submit.h"
+#include "backends/cuda/runtime/stream.h"
+
+namespace deltatape::cuda {
+
+struct Graph::Recorded {
+  Device device;
+  std::shared_ptr<GraphMemory> memory;
+  std::vector<std::function<void()>> work;
+  ~Recorded() { host::finish_all(); }
+};
+
+Graph Graph::record(Device device, const std::function<void()>& work) {
+  Graph result;
+  result.recorded_ = std::shared_ptr<Recorded>(new Recorded{device, std::make_shared<GraphMemory>(device), {}});
+  host::finish_all();
+  {
+    const RecordingGuard guard(result.recorded_->memory);
+    host::Recorder recorder;
+    work();
+    result.recorded_->work = std::move(recorder.work);
+  }
+  result.recorded_->memory->finish();
+  return result;
+}
+
+void Graph::replay() const {
+  host::submit(current_stream(recorded_->device), Place::here(), [recorded = recorded_] {
+    for (const std::function<void()>& work : recorded->work) {
+      work();
+    }
+  });
+}
+
+}  // namespace deltatape::cuda

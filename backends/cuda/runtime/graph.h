@@ -1,0 +1,30 @@
+// Graphs: a sequence of launches and copies that is recorded once and replayed with one call, for work whose kernels
+// take less time than their launches.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "core/device.h"
+
+namespace deltatape::cuda {
+
+/// Recorded work. Every replay reads and writes the memory that the recording did: tensors that existed before and are
+/// written to in between are its inputs, tensors made while recording that are still there are its results.
+class Graph {
+ public:
+  /// Runs `work`, whose launches and copies on `device` are recorded instead of done. It may not wait for the device or
+  /// read from it (item, to_vector, to(cpu)): that throws Error. Numbers that it copies from the host stay what they
+  /// were. Run the same work once in the ordinary way before, so that kernels and libraries are loaded. One recording
+  /// at a time per thread.
+  static Graph record(Device device, const std::function<void()>& work);
+
+  /// Puts the recorded work on the device's current stream.
+  void replay() const;
+
+ private:
+  struct Recorded;
+  std::shared_ptr<Recorded> recorded_;
+};
+
+}  // namespace deltatape::cuda

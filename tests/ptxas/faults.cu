@@ -1,0 +1,30 @@
+// Kernels that break the budgets, each in its way: check.cmake has to find them all.
+namespace {
+
+__global__ void with_stack(const int* index, float* y) {
+  float x[64];
+  for (int i = 0; i < 64; ++i) {
+    x[index[i]] = y[i];
+  }
+  y[0] = x[index[64]];
+}
+
+__global__ void with_atomic(float* y) { atomicAdd(y, 1.0F); }
+
+__global__ void with_too_much(const float* x, float* y) {
+  __shared__ float shared[1024];
+  shared[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  y[threadIdx.x] = shared[1023 - threadIdx.x];
+}
+
+__global__ void with_no_row(float* y) { y[0] = 1.0F; }
+
+}  // namespace
+
+void launch_faults(const int* index, float* y) {
+  with_stack<<<1, 32>>>(index, y);
+  with_atomic<<<1, 32>>>(y);
+  with_too_much<<<1, 1024>>>(y, y);
+  with_no_row<<<1, 1>>>(y);
+}
