@@ -12,6 +12,7 @@
 #include "backends/cuda/reduction.h"
 #include "backends/cuda/runtime/memory.h"
 #include "backends/cuda/sort.h"
+#include "core/device_memory.h"
 
 namespace deltatape::cuda {
 namespace {
