@@ -126,8 +126,8 @@ TEST_CASE("kda on cuda: plan says which kernels run, why, and what they take [gp
   shapes.K = shapes.V = 16;
   kda::Plan plan = kda::plan({}, shapes, Device::cuda());
   CHECK(plan.implementation == kda::Implementation::fused_chunk);
-  CHECK(plan.text.rfind("fused-chunk on cuda:0, in f32: v0, token after token, since the tensors are f32 and v1 takes "
-                        "bf16; working memory ",
+  CHECK(plan.text.rfind("fused-chunk on cuda:0, in f32: forward v0, token after token, since the tensors are f32 and "
+                        "v1 takes bf16 (working memory ",
                         0) == 0);
   CHECK(plan.text.find("; backward computes what it needs again (save_intermediates is off)") != std::string::npos);
   CHECK(plan.text.find("heads at a time") == std::string::npos);
@@ -139,13 +139,26 @@ TEST_CASE("kda on cuda: plan says which kernels run, why, and what they take [gp
   options.workspace_limit = kda::plan(options, shapes, Device::cuda()).backward_bytes / 2;
   plan = kda::plan(options, shapes, Device::cuda());
   CHECK(plan.backward_bytes <= options.workspace_limit);
-  CHECK(plan.text.find(", 2 of 4 heads at a time") != std::string::npos);
+  CHECK(plan.text.find(" MiB with 2 of 4 heads at a time)") != std::string::npos);
   CHECK(plan.text.find("; backward reads the 0.0 MiB that forward keeps (save_intermediates)") != std::string::npos);
+
+  options = {};
+  shapes.dtype = DType::bf16;
+  shapes.K = shapes.V = 128;
+  plan = kda::plan(options, shapes, Device::cuda());
+  CHECK(plan.text.rfind("fused-chunk on cuda:0, in f32 (tensors in bf16): forward v1, chunks of 64 tokens on tensor "
+                        "cores, decays exact for any gate (working memory ",
+                        0) == 0);
+  CHECK(plan.text.find("; backward v1, chunks of 64 tokens (working memory ") != std::string::npos);
+  shapes.V = 48;
+  CHECK(kda::plan(options, shapes, Device::cuda())
+            .text.find("; backward v0, since V is 48 and v1's backward takes 64 and 128 (working memory ") !=
+        std::string::npos);
 
   shapes.T = 5;
   CHECK(kda::plan({}, shapes, Device::cuda())
-            .text.rfind("fused-recurrent on cuda:0, in f32: v0, token after token, "
-                        "since this form has no chunks; ",
+            .text.rfind("fused-recurrent on cuda:0, in f32 (tensors in bf16): forward v0, token after token, since "
+                        "this form has no chunks (working memory ",
                         0) == 0);
   shapes.K = 5000;
   CHECK(test::error_of([&] {

@@ -4,10 +4,9 @@
 // tokens as the columns: then k^T and q^T, scaled by their decays, are left operands without leaving their lanes, the
 // decays themselves are sums over lanes of a group of four, and only dP and dM come from shared memory.
 //
-// Pairs by halving: at every level of 2, 4, 8, 16, 32 tokens the tokens of a piece's right half meet those of its left
-// half, with a factor 2^start for the right (from the border through the token) and 2^end for the left (from behind the
-// token to the border), neither above 1 for any gate that decays. Neighbours, the lowest level, are summed in f32 pair
-// by pair.
+// Pairs by halving: in pieces of 2, 4, 8, 16, 32 and 64 tokens the tokens of the right half meet those of the left one,
+// with a factor 2^start for the right (from the border through the token) and 2^end for the left (from behind the token
+// to the border), neither above 1 for any gate that decays. Pieces of 2 and 4 are summed in f32.
 //
 // dg is a difference of sums of almost the same size. So both sides of a pair are formed from the very factors, rounded
 // to bf16, that the product used, and the diagonal of dP, which cancels in dg, takes no part in any product.
@@ -228,16 +227,74 @@ DT_DEVICE void add_neighbours(BlockGradients& to, tile::ColVec& dbeta, const Blo
   });
 }
 
-/// Of the 8 x 8 squares on the diagonal of a 16 x 16 operand, what belongs to pieces of 2 `half` tokens; 0 elsewhere.
-/// `right_is_column`: the operand's columns are the right tokens.
-template <int half, bool right_is_column>
-DT_DEVICE void keep_pieces(tile::FragB& b) {
+/// Pieces of 4 tokens, in f32: lanes with bit 0 hold the two right ones. Left and right lanes swap their factors.
+template <class Square>
+DT_DEVICE void add_pieces_of_4(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
+                               const Square& dP, const Square& dM, int first) {
+  tile::unroll<2>([&](auto half) {
+    tile::PerLane<float, 4> P;  // P_ij at 2 i + j in right lanes; in left lanes at 2 j + i
+    tile::PerLane<float, 4> M;
+    tile::each_lane([&](int lane) {
+      const int left = first + 8 * half + lane % 4 / 2 * 4;
+      tile::unroll<2>([&](auto i) {
+        const auto p = dP.template read<2>(left + 2 + i, left);
+        const auto m = dM.template read<2>(left + 2 + i, left);
+        tile::unroll<2>([&](auto j) {
+          P(lane, 2 * i + j) = p[j];
+          M(lane, 2 * i + j) = m[j];
+        });
+      });
+      if ((lane & 1) == 0) {
+        const float p = P(lane, 1);
+        const float m = M(lane, 1);
+        P(lane, 1) = P(lane, 2);
+        M(lane, 1) = M(lane, 2);
+        P(lane, 2) = p;
+        M(lane, 2) = m;
+      }
+    });
+    tile::unroll<2>([&](auto row) {
+      constexpr int kFirst = 4 * decltype(half)::value + 2 * decltype(row)::value;
+      tile::PerLane<float, 4> hat;  // k (right: beta k), k (right: q), each of two tokens
+      tile::PerLane<float, 2> factor;
+      tile::each_lane([&](int lane) {
+        const bool right = (lane & 1) != 0;
+        tile::unroll<2>([&](auto j) {
+          constexpr int i = kFirst + decltype(j)::value;
+          const float f = tile::ex2(right ? decays.start.x(lane, i) : decays.end.x(lane, i));
+          const float k = value_of(in.k, lane, i) * f;
+          factor(lane, j) = f;
+          hat(lane, j) = right ? k * in.beta.x(lane, tile::ColVec::of(i)) : k;
+          hat(lane, 2 + j) = right ? value_of(in.q, lane, i) * f : k;
+        });
+      });
+      const tile::PerLane<float, 4> other = tile::shuffle_xor(hat, 1);
+      tile::each_lane([&](int lane) {
+        const bool right = (lane & 1) != 0;
+        tile::unroll<2>([&](auto j) {
+          constexpr int i = kFirst + decltype(j)::value;
+          const float from_P = P(lane, 2 * j) * other(lane, 2) + P(lane, 2 * j + 1) * other(lane, 3);
+          const float from_M = M(lane, 2 * j) * other(lane, 0) + M(lane, 2 * j + 1) * other(lane, 1);
+          const float y = factor(lane, j) * (right ? from_M : from_P + from_M);
+          to.dq.x(lane, i) += right ? factor(lane, j) * from_P : 0.0F;
+          to.dk.x(lane, i) += right ? in.beta.x(lane, tile::ColVec::of(i)) * y : y;
+          dbeta.x(lane, tile::ColVec::of(i)) += right ? value_of(in.k, lane, i) * y : 0.0F;
+          const float of_pairs = hat(lane, 2 + j) * from_P + hat(lane, j) * from_M;
+          to.dG.x(lane, i) += right ? of_pairs : -of_pairs;
+        });
+      });
+    });
+  });
+}
+
+/// Of the 8 x 8 squares on the diagonal of a 16 x 16 operand, the rows of the right four tokens and the columns of the
+/// left four; 0 elsewhere. `right_is_column`: the operand's columns are the right tokens.
+template <bool right_is_column>
+DT_DEVICE void keep_lower_quarters(tile::FragB& b) {
   tile::each_lane([&](int lane) {
     const int column = lane / 4;
     const int row = lane % 4 * 2;  // and its neighbour
-    const int right = right_is_column ? column : row;
-    const int left = right_is_column ? row : column;
-    const bool kept = right / (2 * half) == left / (2 * half) && (right & half) != 0 && (left & half) == 0;
+    const bool kept = right_is_column ? column >= 4 && row < 4 : row >= 4 && column < 4;
     b.x(lane, 0) = kept ? b.x(lane, 0) : 0;
     b.x(lane, 1) = 0;
     b.x(lane, 2) = 0;
@@ -245,18 +302,18 @@ DT_DEVICE void keep_pieces(tile::FragB& b) {
   });
 }
 
-/// Pieces of 4 tokens (bit 1) or 8 (bit 2), whose right halves are the lanes with `bit`.
-template <int bit, class Square>
-DT_DEVICE void add_level_in_8(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
-                              const Square& dP, const Square& dM, int first) {
-  constexpr int kHalf = 2 * bit;
+/// Pieces of 8 tokens, whose right halves are the lanes with bit 1.
+template <class Square>
+DT_DEVICE void add_pieces_of_8(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
+                               const Square& dP, const Square& dM, int first) {
+  constexpr int kRight = 2;  // bit of the lane
   const auto factor = [&](int lane, int i) {
-    return tile::ex2((lane & bit) != 0 ? decays.start.x(lane, i) : decays.end.x(lane, i));
+    return tile::ex2((lane & kRight) != 0 ? decays.start.x(lane, i) : decays.end.x(lane, i));
   };
   tile::FragA k_hat;
   tile::FragA q_hat;
   tile::each_lane([&](int lane) {
-    const bool right = (lane & bit) != 0;
+    const bool right = (lane & kRight) != 0;
     tile::unroll<4>([&](auto r) {
       float k[2];
       float q[2];
@@ -273,19 +330,19 @@ DT_DEVICE void add_level_in_8(BlockGradients& to, tile::ColVec& dbeta, const Blo
   tile::Acc from_P = tile::zeros();
   tile::Acc rest = tile::zeros();  // from dM for right tokens, the whole sum for left ones
   tile::FragB b = tile::load_b_trans(dP, first, first);
-  keep_pieces<kHalf, true>(b);
+  keep_lower_quarters<true>(b);
   tile::mma(from_P, k_hat, b);
   b = tile::load_b_trans(dM, first, first);
-  keep_pieces<kHalf, true>(b);
+  keep_lower_quarters<true>(b);
   tile::mma(rest, k_hat, b);
   b = tile::load_b(dP, first, first);
-  keep_pieces<kHalf, false>(b);
+  keep_lower_quarters<false>(b);
   tile::mma(rest, q_hat, b);
   b = tile::load_b(dM, first, first);
-  keep_pieces<kHalf, false>(b);
+  keep_lower_quarters<false>(b);
   tile::mma(rest, k_hat, b);
   tile::each_lane([&](int lane) {
-    const bool right = (lane & bit) != 0;
+    const bool right = (lane & kRight) != 0;
     tile::unroll<8>([&](auto i) {
       const float f = factor(lane, i);
       const float y = f * rest.x(lane, i);
@@ -300,8 +357,8 @@ DT_DEVICE void add_level_in_8(BlockGradients& to, tile::ColVec& dbeta, const Blo
 
 /// Pieces of 16 tokens: columns 8 to 15 are right.
 template <class Square>
-DT_DEVICE void add_level_of_8(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
-                              const Square& dP, const Square& dM, int first) {
+DT_DEVICE void add_pieces_of_16(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
+                                const Square& dP, const Square& dM, int first) {
   const RightFactors right = right_factors(in, decays.start);
   tile::FragA k_left = left_factors(in, decays.end);
   tile::FragA q_hat = right.q;
@@ -337,11 +394,11 @@ DT_DEVICE Ladder add_pairs_of_16(BlockGradients& to, const BlockInputs& in, cons
   tile::fill(dbeta, 0.0F);
   add_neighbours(to, dbeta, in, g, dP, dM, dP_diagonal, first);
   Ladder decays(g);
-  add_level_in_8<1>(to, dbeta, in, decays, dP, dM, first);
+  add_pieces_of_4(to, dbeta, in, decays, dP, dM, first);
   decays.join_lanes<1>();
-  add_level_in_8<2>(to, dbeta, in, decays, dP, dM, first);
+  add_pieces_of_8(to, dbeta, in, decays, dP, dM, first);
   decays.join_lanes<2>();
-  add_level_of_8(to, dbeta, in, decays, dP, dM, first);
+  add_pieces_of_16(to, dbeta, in, decays, dP, dM, first);
   add_shares(to.dbeta, dbeta);
   decays.join_halves();
   return decays;

@@ -44,7 +44,7 @@ struct ModelOptions {
   bool same_factors = true;    // rule (ii): both sides of dg from the rounded factors that the products used
   bool safe_leaf = false;      // 16 rows around their middle row; otherwise halving goes on, and then pair by pair
   int pair_rows_forward = 8;   // pieces of so many rows are summed pair by pair, in what prep computes
-  int pair_rows_backward = 2;  // .. and in the gradients
+  int pair_rows_backward = 4;  // .. and in the gradients
 };
 
 /// What one value head of one sequence is given, after norm, gate and sigmoid. Row t is token t.
