@@ -32,7 +32,7 @@ struct BackwardOptions {
 Tensor on_device(const std::vector<double>& x, const Shape& shape, DType dtype) {
   return x.empty() ? Tensor() : to(to(from_vector(x, shape), dtype), Device::cuda());
 }
-std::vector<double> on_host(const Tensor& x) {
+std::vector<double> numbers_of(const Tensor& x) {
   return x.defined() ? to(to(x, Device::cpu()), DType::f64).to_vector<double>() : std::vector<double>();
 }
 /// States between [N,HV,K,V] and [N,HV,V,K].
@@ -104,8 +104,8 @@ CallGradients run_backward(const CallShape& s, const CallTensors& x, const Backw
   const kda::KernelGradients d{like(in.q),    like(in.k),     like(in.v),       like(in.g),
                                like(in.beta), like(in.A_log), like(in.dt_bias), like(in.initial_state)};
   cuda::kda::v1::backward(p, in, up, d);
-  CallGradients got{on_host(d.dq),    on_host(d.dk),     on_host(d.dv),       on_host(d.dg),
-                    on_host(d.dbeta), on_host(d.dA_log), on_host(d.ddt_bias), on_host(d.d_initial_state)};
+  CallGradients got{numbers_of(d.dq),    numbers_of(d.dk),     numbers_of(d.dv),       numbers_of(d.dg),
+                    numbers_of(d.dbeta), numbers_of(d.dA_log), numbers_of(d.ddt_bias), numbers_of(d.d_initial_state)};
   if (o.v_first) {
     got.dh0 = turned(got.dh0, s.V, s.K);
   }
