@@ -40,6 +40,9 @@ struct Case {
   std::vector<double> q, k, v, g, beta, A_log, dt_bias, pool;
 };
 
+double& at(std::vector<double>& x, int64_t i) { return x[static_cast<size_t>(i)]; }
+double at(const std::vector<double>& x, int64_t i) { return x[static_cast<size_t>(i)]; }
+
 double rounded(double x, DType dtype) {
   const auto y = static_cast<float>(x);
   return dtype == DType::bf16  ? static_cast<float>(BFloat16(y))
@@ -52,6 +55,7 @@ void fill(Case& c, uint32_t seed) {
   std::normal_distribution<double> normal;
   const auto numbers = [&](int count, double mean, double deviation, DType dtype) {
     std::vector<double> x;
+    x.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i) {
       x.push_back(rounded(mean + deviation * normal(generator), dtype));
     }
@@ -84,8 +88,8 @@ void fill(Case& c, uint32_t seed) {
 double sigmoid_of(double x) { return 1 / (1 + std::exp(-x)); }
 
 double log_decay_of(const Case& c, double x, int head, int channel) {
-  const double z = c.dt_bias.empty() ? x : x + c.dt_bias[static_cast<size_t>(head * c.K + channel)];
-  const double a = c.A_log.empty() ? 1.0 : std::exp(c.A_log[static_cast<size_t>(head)]);
+  const double z = c.dt_bias.empty() ? x : x + at(c.dt_bias, head * c.K + channel);
+  const double a = c.A_log.empty() ? 1.0 : std::exp(at(c.A_log, head));
   switch (c.gate) {
     case Gate::standard:
       return -a * (std::max(z, 0.0) + std::log1p(std::exp(-std::fabs(z))));
@@ -117,22 +121,22 @@ std::vector<double> token(const Case& c, int row, int head, std::vector<double>&
   const std::vector<double> q = key(c, c.q, row, head);
   const std::vector<double> k = key(c, c.k, row, head);
   const int value_row = row * c.HV + head;
-  const double given = c.beta[static_cast<size_t>(value_row)];
+  const double given = at(c.beta, value_row);
   const double beta = c.beta_sigmoid ? c.beta_factor * sigmoid_of(given) : given;
   std::vector<double> o;
   for (int j = 0; j < c.V; ++j) {
     double predicted = 0;
     for (int i = 0; i < c.K; ++i) {
-      double& s = state[static_cast<size_t>(i * c.V + j)];
-      s *= std::exp(log_decay_of(c, c.g[static_cast<size_t>(value_row * c.K + i)], head, i));
-      predicted += s * k[static_cast<size_t>(i)];
+      double& s = at(state, i * c.V + j);
+      s *= std::exp(log_decay_of(c, at(c.g, value_row * c.K + i), head, i));
+      predicted += s * at(k, i);
     }
-    const double delta = beta * (c.v[static_cast<size_t>(value_row * c.V + j)] - predicted);
+    const double delta = beta * (at(c.v, value_row * c.V + j) - predicted);
     double sum = 0;
     for (int i = 0; i < c.K; ++i) {
-      double& s = state[static_cast<size_t>(i * c.V + j)];
-      s += k[static_cast<size_t>(i)] * delta;
-      sum += s * q[static_cast<size_t>(i)];
+      double& s = at(state, i * c.V + j);
+      s += at(k, i) * delta;
+      sum += s * at(q, i);
     }
     o.push_back(c.scale * sum);
   }
@@ -144,8 +148,8 @@ struct Result {
   std::vector<double> pool;
 };
 
-size_t place(const Case& c, int64_t slot, int head, int i, int j) {
-  return static_cast<size_t>((slot * c.HV + head) * c.K * c.V + (c.v_first ? j * c.K + i : i * c.V + j));
+int64_t place(const Case& c, int64_t slot, int head, int i, int j) {
+  return (slot * c.HV + head) * c.K * c.V + (c.v_first ? j * c.K + i : i * c.V + j);
 }
 
 Result reference(const Case& c) {
@@ -154,7 +158,7 @@ Result reference(const Case& c) {
     for (int head = 0; head < c.HV && c.first_slot[static_cast<size_t>(n)] >= 0; ++head) {
       std::vector<double> state(static_cast<size_t>(c.K * c.V));
       for (int i = 0; i < c.K * c.V; ++i) {
-        state[static_cast<size_t>(i)] = c.pool[place(c, c.first_slot[static_cast<size_t>(n)], head, i / c.V, i % c.V)];
+        at(state, i) = at(c.pool, place(c, c.first_slot[static_cast<size_t>(n)], head, i / c.V, i % c.V));
       }
       for (int t = 0; t < c.m; ++t) {
         const int row = n * c.m + t;
@@ -165,7 +169,7 @@ Result reference(const Case& c) {
         const std::vector<double> o = token(c, row, head, state);
         std::copy(o.begin(), o.end(), r.o.begin() + (row * c.HV + head) * c.V);
         for (int i = 0; i < c.K * c.V; ++i) {
-          r.pool[place(c, slot, head, i / c.V, i % c.V)] = state[static_cast<size_t>(i)];
+          at(r.pool, place(c, slot, head, i / c.V, i % c.V)) = at(state, i);
         }
       }
     }
@@ -176,6 +180,7 @@ Result reference(const Case& c) {
 template <class T>
 std::vector<T> typed(const std::vector<double>& x) {
   std::vector<T> y;
+  y.reserve(x.size());
   for (const double e : x) {
     y.push_back(T(static_cast<float>(e)));
   }
@@ -184,6 +189,7 @@ std::vector<T> typed(const std::vector<double>& x) {
 template <class T>
 std::vector<double> untyped(const std::vector<T>& x) {
   std::vector<double> y;
+  y.reserve(x.size());
   for (const T e : x) {
     y.push_back(static_cast<float>(e));
   }
@@ -280,7 +286,7 @@ void check_case(Case c, bool halves, uint32_t seed = 1, Order order = Order::rou
   CHECK(error(r.pool, expected.pool) <= unit_of(c.pool_dtype));
   for (int64_t slot = 0; slot < c.P; ++slot) {
     if (std::find(c.slots.begin(), c.slots.end(), slot) == c.slots.end()) {
-      const auto begin = static_cast<std::ptrdiff_t>(place(c, slot, 0, 0, 0));
+      const auto begin = place(c, slot, 0, 0, 0);
       const auto end = begin + c.HV * c.K * c.V;
       CHECK(std::equal(r.pool.begin() + begin, r.pool.begin() + end, c.pool.begin() + begin));
     }
@@ -362,9 +368,10 @@ TEST_SUITE("cuda kda decode") {
     c.H = 2;
     c.HV = 2;
     c.P = 9;
-    // From another slot; the first token padding; all of a sequence padding; the same slot again and again.
+    // From another slot, with padding in the middle; padding around one token; all of a sequence padding; the same slot
+    // again and again.
     c.first_slot = {8, 3, -1, 5};
-    c.slots = {0, 1, 2, -1, 3, -7, 6, 6, 6, 5, 5, 5};
+    c.slots = {0, -1, 2, -1, 3, -7, 6, 6, 6, 5, 5, 5};
     c.gate = Gate::lower_bound;
     c.beta_sigmoid = true;
     c.l2norm = true;

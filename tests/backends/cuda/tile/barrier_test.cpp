@@ -104,7 +104,7 @@ TEST_SUITE("tile_barriers") {
       each_lane([&](int lane) { x(lane) = static_cast<float>(lane); });
       expect(broadcast(x, 7) == 7.0F);
       scan_lanes(x);
-      each_lane([&](int lane) { expect(x(lane) == static_cast<float>(lane * (lane + 1) / 2)); });
+      each_lane([&](int lane) { expect(2 * x(lane) == static_cast<float>(lane * (lane + 1))); });
       expect(warp_sum([](int lane) { return static_cast<float>(lane); }) == 496.0F);
       expect(warp_max([](int lane) { return static_cast<float>(lane % 20); }) == 19.0F);
       expect(any_lane([](int lane) { return lane == 31; }) && !all_lanes([](int lane) { return lane == 31; }));
@@ -141,6 +141,8 @@ enum class Fault {
 struct Source {
   std::vector<float> records;
   std::vector<float> rows;
+  [[nodiscard]] float record(int step, int i) const { return records.data()[step * 256 + i]; }
+  [[nodiscard]] float row(int step, int i) const { return rows.data()[step * 24 + i]; }
 };
 const Source& source() {
   static const Source s = [] {
@@ -169,11 +171,8 @@ void consume(const Block& block, Pipe<2>& pipe, int step, Fault fault) {
   const auto record = block.shared<RecordTile>(slot * kSlot);
   const auto rows = block.shared<RowsTile>(slot * kSlot + RecordTile::kBytes);
   const auto read_all = [&] {
-    block.this_warp().each(
-        256, [&](int i) { expect(record(i / 8, i % 8) == source().records[static_cast<size_t>(step * 256 + i)]); });
-    block.this_warp().each(32, [&](int i) {
-      expect(rows(i / 8, i % 8) == (i < 24 ? source().rows[static_cast<size_t>(step * 24 + i)] : 0.0F));
-    });
+    block.this_warp().each(256, [&](int i) { expect(record(i / 8, i % 8) == source().record(step, i)); });
+    block.this_warp().each(32, [&](int i) { expect(rows(i / 8, i % 8) == (i < 24 ? source().row(step, i) : 0.0F)); });
   };
   if (fault == Fault::reads_after_release && step == 2) {
     pipe.release();

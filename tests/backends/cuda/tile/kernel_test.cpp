@@ -17,11 +17,14 @@ std::vector<BFloat16> random_bf16(int count, uint32_t seed) {
   std::mt19937 generator(seed);
   std::normal_distribution<float> normal;
   std::vector<BFloat16> x;
+  x.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
     x.emplace_back(normal(generator));
   }
   return x;
 }
+
+float at(const std::vector<BFloat16>& x, int i) { return static_cast<float>(x[static_cast<size_t>(i)]); }
 
 /// What ExampleProduct computes, in double.
 std::vector<double> reference(const std::vector<BFloat16>& a, const std::vector<BFloat16>& b, int T) {
@@ -29,13 +32,12 @@ std::vector<double> reference(const std::vector<BFloat16>& a, const std::vector<
   for (int i = 0; i < T; ++i) {
     double row_sum = 0;
     for (int k = 0; k < 64; ++k) {
-      row_sum += static_cast<float>(a[static_cast<size_t>(i * 64 + k)]);
+      row_sum += at(a, i * 64 + k);
     }
     for (int j = 0; j < 32; ++j) {
       double sum = 0;
       for (int k = 0; k < 64; ++k) {
-        sum += static_cast<double>(static_cast<float>(a[static_cast<size_t>(i * 64 + k)])) *
-               static_cast<float>(b[static_cast<size_t>(j * 64 + k)]);
+        sum += static_cast<double>(at(a, i * 64 + k)) * at(b, j * 64 + k);
       }
       y.push_back(sum * std::exp2(-std::fabs(row_sum) / 64));
     }

@@ -171,11 +171,13 @@ TEST_SUITE("tile_lane_maps") {
       ldmatrix<true>(turned, [&](int lane) { return tile.at(lane, 0); });
       for (int lane = 0; lane < 32; ++lane) {
         for (int m = 0; m < 4; ++m) {
-          const int base = 64 * m;
-          expect(low_bf16(plain(lane, m)) == static_cast<float>(base + 8 * (lane / 4) + 2 * (lane % 4)));
-          expect(high_bf16(plain(lane, m)) == static_cast<float>(base + 8 * (lane / 4) + 2 * (lane % 4) + 1));
-          expect(low_bf16(turned(lane, m)) == static_cast<float>(base + 8 * (2 * (lane % 4)) + lane / 4));
-          expect(high_bf16(turned(lane, m)) == static_cast<float>(base + 8 * (2 * (lane % 4) + 1) + lane / 4));
+          const int row = lane / 4;
+          const int col = 2 * (lane % 4);
+          const auto number = [m](int i, int j) { return static_cast<float>(64 * m + 8 * i + j); };
+          expect(low_bf16(plain(lane, m)) == number(row, col));
+          expect(high_bf16(plain(lane, m)) == number(row, col + 1));
+          expect(low_bf16(turned(lane, m)) == number(col, row));
+          expect(high_bf16(turned(lane, m)) == number(col + 1, row));
         }
       }
     });

@@ -200,6 +200,7 @@ TEST_SUITE("tile_copies") {
   using Tile = STile<BFloat16, 16, 64, Swizzled>;
   const std::vector<BFloat16> numbers = [] {
     std::vector<BFloat16> x;
+    x.reserve(16 * 64);
     for (int i = 0; i < 16 * 64; ++i) {
       x.emplace_back(static_cast<float>(i % 251));
     }

@@ -71,7 +71,8 @@ class Fiber {
   static constexpr size_t kStackBytes = size_t{1} << 20;
 
   static void start(unsigned high, unsigned low) {
-    auto* const self = reinterpret_cast<Fiber*>((static_cast<uintptr_t>(high) << 32) | low);
+    const uintptr_t address = (static_cast<uintptr_t>(high) << 32) | low;
+    auto* const self = reinterpret_cast<Fiber*>(address);  // NOLINT(performance-no-int-to-ptr)
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(nullptr, &self->caller_stack_, &self->caller_bytes_);
 #endif

@@ -40,8 +40,9 @@ class GlobalPointer {
 
   /// Arithmetic on numbers: a view may point before or behind a buffer as long as nothing is read there.
   [[nodiscard]] T* moved(int64_t i) const {
-    return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(data_) +
-                                static_cast<uintptr_t>(i * static_cast<int64_t>(sizeof(T))));
+    const uintptr_t address =
+        reinterpret_cast<uintptr_t>(data_) + static_cast<uintptr_t>(i * static_cast<int64_t>(sizeof(T)));
+    return reinterpret_cast<T*>(address);  // NOLINT(performance-no-int-to-ptr)
   }
 
   template <int n>

@@ -23,7 +23,7 @@ class PerLane {
   static size_t at(int lane, int i) {
     check(lane >= 0 && lane < kLanes && i >= 0 && i < n, "tile", "value {} of lane {} is used, expected less than {}",
           i, lane, n);
-    return static_cast<size_t>(lane * n + i);
+    return static_cast<size_t>(lane) * n + static_cast<size_t>(i);
   }
   std::array<T, static_cast<size_t>(kLanes* n)> x_;
 };
@@ -78,8 +78,9 @@ T broadcast(const PerLane<T>& x, int lane) {
 }
 template <class T>
 T uniform(const PerLane<T>& x) {
+  using Bits = std::array<std::byte, sizeof(T)>;  // NaN is the same as NaN
   for (int lane = 1; lane < kLanes; ++lane) {
-    check(std::memcmp(&x(lane), &x(0), sizeof(T)) == 0, "tile", "uniform: lanes 0 and {} differ", lane);
+    check(std::bit_cast<Bits>(x(lane)) == std::bit_cast<Bits>(x(0)), "tile", "uniform: lanes 0 and {} differ", lane);
   }
   return x(0);
 }

@@ -51,7 +51,7 @@ class Shadow {
     for_units(offset, bytes, [&](size_t at) {
       check_write(who, at);
       units_[at].state = State::in_flight;
-      units_[at].warp = static_cast<int8_t>(who.warp);
+      units_[at].warp = static_cast<uint8_t>(who.warp);
     });
   }
   /// It ends, and is as if `who` had written it now.
@@ -80,7 +80,7 @@ class Shadow {
   struct Unit {
     uint32_t age = 0;   // of the writer when it wrote
     uint32_t turn = 0;  // likewise
-    int8_t warp = 0;
+    uint8_t warp = 0;
     int8_t lane = kWholeWarp;
     uint8_t element_bytes = 0;  // 0: a copy, any
     State state = State::never_written;
@@ -169,7 +169,7 @@ class Shadow {
     Unit& unit = units_[at];
     unit.age = own_age(who);
     unit.turn = who.turn;
-    unit.warp = static_cast<int8_t>(who.warp);
+    unit.warp = static_cast<uint8_t>(who.warp);
     unit.lane = static_cast<int8_t>(who.lane);
     unit.element_bytes = static_cast<uint8_t>(element_bytes);
     unit.state = State::written;
