@@ -272,7 +272,8 @@ class DecodeBlock {
 
   DT_DEVICE void step_key_first(int t) {
     const auto operands = block_.template shared<Operands>(kOperands);
-    const auto sums = block_.template shared<Sums>(kSums + t % 2 * Sums::kBytes);
+    const auto sums = block_.template shared<Sums>(kSums + turn_ * Sums::kBytes);
+    turn_ ^= 1;
     tile::sync_warp();  // the token before has been read
     tile::each_lane([&](int lane) {
       const int c = channel(lane);
@@ -432,6 +433,7 @@ class DecodeBlock {
   tile::PerLane<float, 4> decay_;
   float beta_ = 0.0F;
   float kq_ = 0.0F;  // k.q
+  int turn_ = 0;     // which of the two sums the next token takes; padding takes none
 };
 
 /// The kernel; blocks are counted along x: slice, then head, then sequence.

@@ -362,9 +362,10 @@ TEST_SUITE("cuda kda decode") {
     c.H = 2;
     c.HV = 2;
     c.P = 9;
-    // From another slot; the first token padding; all of a sequence padding; the same slot again and again.
+    // From another slot, with padding in the middle; padding around one token; all of a sequence padding; the same slot
+    // again and again.
     c.first_slot = {8, 3, -1, 5};
-    c.slots = {0, 1, 2, -1, 3, -7, 6, 6, 6, 5, 5, 5};
+    c.slots = {0, -1, 2, -1, 3, -7, 6, 6, 6, 5, 5, 5};
     c.gate = Gate::lower_bound;
     c.beta_sigmoid = true;
     c.l2norm = true;
