@@ -29,7 +29,7 @@ struct BackwardOptions {
   DType state_dtype = DType::f32;
 };
 
-Tensor on_device(const std::vector<double>& x, const Shape& shape, DType dtype) {
+Tensor tensor_of(const std::vector<double>& x, const Shape& shape, DType dtype) {
   return x.empty() ? Tensor() : to(to(from_vector(x, shape), dtype), Device::cuda());
 }
 std::vector<double> numbers_of(const Tensor& x) {
@@ -79,19 +79,19 @@ CallGradients run_backward(const CallShape& s, const CallTensors& x, const Backw
   const Shape beta{1, s.rows, s.HV};
   const Shape state = o.v_first ? Shape{N, s.HV, s.V, s.K} : Shape{N, s.HV, s.K, s.V};
   const auto states = [&](const std::vector<double>& from) {
-    return on_device(o.v_first ? turned(from, s.K, s.V) : from, state, o.state_dtype);
+    return tensor_of(o.v_first ? turned(from, s.K, s.V) : from, state, o.state_dtype);
   };
   kda::KernelInputs in;
-  in.q = on_device(x.q, qk, DType::bf16);
-  in.k = on_device(x.k, qk, DType::bf16);
-  in.v = on_device(x.v, v, DType::bf16);
-  in.g = on_device(x.g, g, DType::bf16);
-  in.beta = on_device(x.beta, beta, DType::bf16);
-  in.A_log = on_device(x.A_log, {s.HV}, DType::f32);
-  in.dt_bias = on_device(x.dt_bias, {s.HV * s.K}, DType::f32);
+  in.q = tensor_of(x.q, qk, DType::bf16);
+  in.k = tensor_of(x.k, qk, DType::bf16);
+  in.v = tensor_of(x.v, v, DType::bf16);
+  in.g = tensor_of(x.g, g, DType::bf16);
+  in.beta = tensor_of(x.beta, beta, DType::bf16);
+  in.A_log = tensor_of(x.A_log, {s.HV}, DType::f32);
+  in.dt_bias = tensor_of(x.dt_bias, {s.HV * s.K}, DType::f32);
   in.initial_state = states(x.h0);
   kda::KernelUpstream up;
-  up.d_o = o.d_o ? on_device(x.d_o, v, DType::bf16) : Tensor();
+  up.d_o = o.d_o ? tensor_of(x.d_o, v, DType::bf16) : Tensor();
   up.d_final_state = states(x.dht);
   const auto like = [](const Tensor& t) { return t.defined() ? empty(t.shape(), {t.dtype(), t.device()}) : Tensor(); };
   if (o.saved) {
