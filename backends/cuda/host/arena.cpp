@@ -55,6 +55,13 @@ class Arena {
   void put(void* block, size_t bytes) {
     const std::scoped_lock lock(mutex_);
     free_[rounded(bytes)].push_back(block);
+    // Opening and closing take time for every page that is there: those of large blocks go back to the system.
+    constexpr uintptr_t kSmallPage = 4096;
+    if (bytes >= 64 * kSmallPage) {
+      const uintptr_t first = (reinterpret_cast<uintptr_t>(block) + kSmallPage - 1) / kSmallPage * kSmallPage;
+      const uintptr_t last = (reinterpret_cast<uintptr_t>(block) + bytes) / kSmallPage * kSmallPage;
+      madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    }
   }
 
   void open() {
