@@ -181,10 +181,12 @@ void launch_packs(const Stream& stream, const LineLayout& layout, const Body& bo
 template <class T, template <int, class> class Program, class... Arguments>
 void launch_for_lines(const Stream& stream, int64_t blocks, int64_t length, int64_t shared,
                       const Arguments&... arguments) {
+  // At least 768 threads per multiprocessor (512 for f64): fewer do not keep enough reads under way.
+  constexpr bool kWide = sizeof(Compute<T>) == 8;
   if (packs_of<T>(length) <= kPacksOfWarp) {
-    launch_program<kWarp>(stream, blocks, shared, Program<kWarp, T>{arguments...});
+    launch_program<kWarp, kWide ? 4 : 6>(stream, blocks, shared, Program<kWarp, T>{arguments...});
   } else {
-    launch_program<256>(stream, blocks, shared, Program<256, T>{arguments...});
+    launch_program<256, kWide ? 2 : 3>(stream, blocks, shared, Program<256, T>{arguments...});
   }
 }
 
