@@ -163,7 +163,7 @@ struct BackwardMain {
     pairs(block, p, t, channel, gate, head, length, r);
     tile::wait_copies<0>();
     block.sync();
-    const tile::RowVec last = through_states(block, p, t, channel, r);
+    const tile::RowVec last = through_states(block, p, t, channel, length, r);
     decay_gradients(p, t, channel, gate, head, chunk, block, last, r);
     ends(block, p, t, channel, head, chunk, r);
   }
@@ -345,18 +345,33 @@ struct BackwardMain {
   /// Phase 4: blocks by themselves, then pairs of blocks, then both halves of four.
   DT_DEVICE static void pairs(const tile::Block& block, const Params& p, const Tiles& t, int channel,
                               const HeadGate& gate, int head, int length, Registers& r) {
+    // Blocks beyond the sequence's end have nothing to give. (The branches also keep ptxas from mixing the blocks'
+    // code.)
     tile::unroll<kBlocks>([&](auto b) {
       clear(r.to[b]);
-      const tile::Acc g = decays_of(p, t, channel, gate, head, length, b);
-      const Ladder ladder = add_pairs_of_16(r.to[b], inputs_of(t, channel, b), g, t.dP, t.dM, t.diagonal, 16 * b);
-      park(block, ladder.start, b);
-      r.end[b] = ladder.end;
-      tile::each_lane(
-          [&](int lane) { tile::unroll<2>([&](auto row) { r.total[b](lane, row) = ladder.total(lane, row); }); });
+      tile::fill(r.end[b], 0.0F);
+      tile::each_lane([&](int lane) { r.total[b](lane, 0) = r.total[b](lane, 1) = 0.0F; });
+      if (16 * b < length) {
+        const tile::Acc g = decays_of(p, t, channel, gate, head, length, b);
+        const Ladder ladder = add_pairs_of_16(r.to[b], inputs_of(t, channel, b), g, t.dP, t.dM, t.diagonal, 16 * b);
+        park(block, ladder.start, b);
+        r.end[b] = ladder.end;
+        tile::each_lane(
+            [&](int lane) { tile::unroll<2>([&](auto row) { r.total[b](lane, row) = ladder.total(lane, row); }); });
+      } else {
+        park(block, r.end[b], b);
+      }
     });
-    tile::unroll<kBlocks / 2>([&](auto pair) { join<1, 2 * decltype(pair)::value>(block, t, channel, r); });
+    tile::unroll<kBlocks / 2>([&](auto pair) {
+      constexpr int left = 2 * decltype(pair)::value;
+      if (16 * (left + 1) < length) {
+        join<1, left>(block, t, channel, r);
+      }
+    });
     if constexpr (kBlocks == 4) {
-      join<2, 0>(block, t, channel, r);
+      if (32 < length) {
+        join<2, 0>(block, t, channel, r);
+      }
     }
   }
   /// The pairs of `half` left blocks from number `left` on and as many right ones behind them.
@@ -411,8 +426,8 @@ struct BackwardMain {
   /// Phase 5: what tokens read of the state before the chunk, what they leave in the one after it, and what passes by.
   /// Gives the gradient of the log decay of the whole chunk.
   DT_DEVICE static tile::RowVec through_states(const tile::Block& block, const Params& p, const Tiles& t, int channel,
-                                               Registers& r) {
-    each_product(t.h, t.d_o, channel, [&](auto b, const tile::Acc& sum) {
+                                               int length, Registers& r) {
+    each_product(t.h, t.d_o, channel, length, [&](auto b, const tile::Acc& sum) {
       const BlockInputs in = inputs_of(t, channel, b);
       const tile::Acc start = start_of<b, 0>(block, r);
       tile::each_lane([&](int lane) {
@@ -423,7 +438,7 @@ struct BackwardMain {
         });
       });
     });
-    each_product(t.h, t.lam, channel, [&](auto b, const tile::Acc& sum) {
+    each_product(t.h, t.lam, channel, length, [&](auto b, const tile::Acc& sum) {
       const BlockInputs in = inputs_of(t, channel, b);
       const tile::Acc start = start_of<b, 0>(block, r);
       tile::ColVec dbeta;
@@ -442,7 +457,7 @@ struct BackwardMain {
     });
     tile::RowVec last;
     tile::fill(last, 0.0F);
-    each_product(t.dS, t.v_new, channel, [&](auto b, const tile::Acc& sum) {
+    each_product(t.dS, t.v_new, channel, length, [&](auto b, const tile::Acc& sum) {
       const BlockInputs in = inputs_of(t, channel, b);
       tile::each_lane([&](int lane) {
         tile::unroll<8>([&](auto i) {
@@ -467,9 +482,10 @@ struct BackwardMain {
     return last;
   }
 
-  /// f(block, S^T x^T) for the warp's channels and each block of tokens; two at a time, for the sake of registers.
+  /// f(block, S^T x^T) for the warp's channels and each block of tokens that the sequence has; two at a time, for the
+  /// sake of registers.
   template <class F>
-  DT_DEVICE static void each_product(const State& S, const TokensV& x, int channel, F&& f) {
+  DT_DEVICE static void each_product(const State& S, const TokensV& x, int channel, int length, F&& f) {
     tile::unroll<kBlocks / 2>([&](auto pair) {
       constexpr int first = 2 * decltype(pair)::value;
       tile::Acc sum[2] = {tile::zeros(), tile::zeros()};
@@ -477,8 +493,12 @@ struct BackwardMain {
         const tile::FragA a = tile::load_a_trans(S, 16 * v, channel);
         tile::unroll<2>([&](auto b) { tile::mma(sum[b], a, tile::load_b_trans(x, 16 * (first + b), 16 * v)); });
       });
-      f(std::integral_constant<int, first>{}, sum[0]);
-      f(std::integral_constant<int, first + 1>{}, sum[1]);
+      if (16 * first < length) {
+        f(std::integral_constant<int, first>{}, sum[0]);
+      }
+      if (16 * (first + 1) < length) {
+        f(std::integral_constant<int, first + 1>{}, sum[1]);
+      }
     });
   }
 
