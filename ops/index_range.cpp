@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "core/device_memory.h"
 #include "ops/convert.h"
 
 namespace deltatape {
@@ -21,6 +22,9 @@ Shape position_of(int64_t place, const Shape& shape) {
 
 int64_t check_index_range(std::string_view function, std::string_view argument, const Tensor& index, int64_t bound,
                           std::optional<int64_t> ignored) {
+  if (is_recording(index.device())) {
+    return -1;
+  }
   const std::vector<int64_t> values = to(index, Device::cpu()).to_vector<int64_t>();
   int64_t counted = 0;
   for (size_t i = 0; i < values.size(); ++i) {

@@ -71,9 +71,9 @@ Tensor softmax_along(std::string_view name, const Tensor& x, int64_t dim_in, boo
 
 // What cross_entropy knows of its targets, one row each.
 struct TargetRows {
-  Tensor index;   // [N, 1], 0 where the target is ignored
-  Tensor weight;  // [N, 1], what the row counts for in the result: 0, 1 or 1 / n
-  int64_t counted = 0;
+  Tensor index;         // [N, 1], 0 where the target is ignored
+  Tensor weight;        // [N, 1], what the row counts for in the result: 0, 1 or 1 / n
+  int64_t counted = 0;  // rows that are not ignored; -1 when the host does not know
 
   [[nodiscard]] bool any_ignored() const { return counted < index.numel(); }
 };
@@ -83,6 +83,10 @@ TargetRows target_rows(const Tensor& target, int64_t classes, DType dtype, const
   const int64_t counted = check_index_range("cross_entropy", "target", target, classes, options.ignore_index);
   const Tensor column = reshape(target, {rows, 1});
   const Tensor ignored = eq(column, static_cast<double>(options.ignore_index));
+  if (counted < 0) {
+    const Tensor counts = to(logical_not(ignored), dtype);
+    return {masked_fill(column, ignored, 0.0), options.sum ? counts : div(counts, sum(counts)), counted};
+  }
   const double share = options.sum || counted == 0 ? 1.0 : 1.0 / static_cast<double>(counted);
   return {masked_fill(column, ignored, 0.0), mul(to(logical_not(ignored), dtype), share), counted};
 }

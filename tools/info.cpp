@@ -5,6 +5,8 @@
 #include <memory>
 #include <thread>
 
+#include "backends/cuda/runtime/device.h"
+#include "backends/cuda/runtime/memory.h"
 #include "core/device.h"
 #include "core/instruction_set.h"
 #include "core/version.h"
@@ -36,25 +38,47 @@ const char* chosen() {
 #endif
 }
 
+// What the kernels are compiled for, and the GPUs. Nothing in a build without CUDA.
+void add_cuda(nlohmann::ordered_json& info) {
+  if (cuda::compiled_architectures().empty()) {
+    return;
+  }
+  info["cuda_runtime"] = cuda::runtime_version();
+  info["cuda_kernels"] = "sm " + cuda::compiled_architectures();
+  if (cuda_device_count() > 0) {
+    info["cuda_driver"] = cuda::driver_version();
+  }
+  for (int i = 0; i < cuda_device_count(); ++i) {
+    const Device device = Device::cuda(i);
+    const cuda::DeviceProperties& gpu = cuda::device_properties(device);
+    constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+    info[to_string(device)] =
+        fmt::format("{}, sm {}{}, {} multiprocessors, {:.1f} GiB ({:.1f} free)", gpu.name, gpu.major, gpu.minor,
+                    gpu.multiprocessors, static_cast<double>(gpu.total_memory) / kGiB,
+                    static_cast<double>(cuda::device_memory(device).free) / kGiB);
+  }
+}
+
 int run_info(const std::string& json) {
   if (!json.empty()) {
     check_writable("--json", json);
   }
   const std::string no_cuda = cuda_unavailable_reason();
   auto devices = nlohmann::ordered_json::array({"cpu"});
-  if (no_cuda.empty()) {
-    devices.push_back("cuda");
+  for (int i = 0; i < cuda_device_count(); ++i) {
+    devices.push_back(to_string(Device::cuda(i)));
   }
-  const nlohmann::ordered_json info = {{"version", version()},
-                                       {"compiler", compiler()},
-                                       {"blas", openblas_get_config()},
-                                       {"instruction_set", instruction_set()},
-                                       {"chosen", chosen()},
-                                       {"vector_bits", vector_bits()},
-                                       {"threads", omp_get_max_threads()},
-                                       {"processors", std::thread::hardware_concurrency()},
-                                       {"cuda", no_cuda.empty() ? "yes" : "no: " + no_cuda},
-                                       {"devices", devices}};
+  nlohmann::ordered_json info = {{"version", version()},
+                                 {"compiler", compiler()},
+                                 {"blas", openblas_get_config()},
+                                 {"instruction_set", instruction_set()},
+                                 {"chosen", chosen()},
+                                 {"vector_bits", vector_bits()},
+                                 {"threads", omp_get_max_threads()},
+                                 {"processors", std::thread::hardware_concurrency()},
+                                 {"cuda", no_cuda.empty() ? "yes" : "no: " + no_cuda},
+                                 {"devices", devices}};
+  add_cuda(info);
   for (const auto& [key, value] : info.items()) {
     fmt::print("{:<15} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
   }

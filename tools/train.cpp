@@ -178,6 +178,13 @@ void add_data_options(CLI::App& app, TrainArguments& arguments) {
   app.add_flag("--resume", arguments.resume, "Go on with the run in DIR; options given here replace its own");
 }
 
+void add_graph_option(CLI::App& app, TrainArguments& arguments) {
+  CLI::Option* option = app.add_flag("--cuda-graph", arguments.options.cuda_graph,
+                                     "With --device cuda: record a step once and replay it, for small models");
+  arguments.bindings.push_back(
+      {option, [](TrainOptions& to, const TrainOptions& from) { to.cuda_graph = from.cuda_graph; }});
+}
+
 void add_run_options(CLI::App& app, TrainArguments& arguments) {
   const auto bind = [&](const char* name, auto member, const char* help) {
     return arguments.bind(app, name, member, help);
@@ -199,6 +206,7 @@ void add_run_options(CLI::App& app, TrainArguments& arguments) {
       ->check(one_of({"composed", "auto", "fused"}))
       ->capture_default_str();
   bind("--device", &TrainOptions::device, "cpu or cuda")->capture_default_str();
+  add_graph_option(app, arguments);
   bind("--threads", &TrainOptions::threads, "CPU threads, 0 for all")->check(integer_in(0, kMostThreads));
   bind("--eval-every", &TrainOptions::eval_every, "Steps between validations, 0 for none before the end")
       ->check(integer_from(0));

@@ -32,6 +32,7 @@ void for_each_option(Options& options, const Visit& visit) {
   visit("seed", options.seed);
   visit("impl", options.impl);
   visit("device", options.device);
+  visit("cuda_graph", options.cuda_graph);
   visit("threads", options.threads);
   visit("eval_every", options.eval_every);
   visit("checkpoint_every", options.checkpoint_every);

@@ -29,6 +29,7 @@ struct TrainOptions {
   uint64_t seed = 0;
   std::string impl = "auto";
   std::string device = "cpu";
+  bool cuda_graph = false;
   int64_t threads = 0;  // 0: what OpenMP chooses
   int64_t eval_every = 100;
   int64_t checkpoint_every = 500;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/grad_mode.h"
+#include "ops/index_range.h"
 #include "ops/ops.h"
 #include "tools/kda_run.h"
 
@@ -50,6 +51,7 @@ Trainer::Trainer(const nn::KDAConfig& config, std::unique_ptr<Data> data, TrainO
   if (!device_.is_cpu()) {
     model_->to(device_);
   }
+  check(!options_.cuda_graph || !device_.is_cpu(), "--cuda-graph", "--device is {}, expected cuda", options_.device);
   nn::AdamWOptions adamw;
   adamw.learning_rate = schedule_.at(0);
   adamw.beta1 = options_.beta1;
@@ -60,21 +62,49 @@ Trainer::Trainer(const nn::KDAConfig& config, std::unique_ptr<Data> data, TrainO
   parameters_ = model_->parameters();
 }
 
+double Trainer::run_step(const Batch& batch) {
+  const Tensor loss = cross_entropy(model_->forward(to(batch.ids, device_)), to(batch.targets, device_));
+  const double value = loss.item();
+  if (std::isfinite(value)) {
+    optimizer_->zero_grad();
+    loss.backward();
+  }
+  warmed_up_ = true;
+  return value;
+}
+
+double Trainer::replay_step(const Batch& batch) {
+  // What the ops themselves check cannot be looked at while they are recorded.
+  const int64_t vocabulary = model_->config().vocab_size;
+  check_index_range("embedding", "index", batch.ids, vocabulary);
+  check_index_range("cross_entropy", "target", batch.targets, vocabulary, CrossEntropyOptions().ignore_index);
+  if (recorded_) {
+    copy_(recorded_->batch.ids, batch.ids);
+    copy_(recorded_->batch.targets, batch.targets);
+  } else {
+    optimizer_->zero_grad();  // so that every replay writes gradients of its own instead of adding to others
+    Recorded recorded{{to(batch.ids, device_), to(batch.targets, device_)}, {}, {}};
+    recorded.graph = cuda::Graph::record(device_, [&] {
+      const Tensor loss = cross_entropy(model_->forward(recorded.batch.ids), recorded.batch.targets);
+      loss.backward();
+      recorded.loss = loss.detach();
+    });
+    recorded_ = std::move(recorded);
+  }
+  recorded_->graph.replay();
+  return recorded_->loss.item();
+}
+
 StepMetrics Trainer::step() {
   const auto start = std::chrono::steady_clock::now();
   const Batch batch = data_->training(options_.batch, options_.seq_len, batches_);
   StepMetrics metrics;
   metrics.step = steps_done_ + 1;
   metrics.lr = schedule_.at(steps_done_);
-  {
-    const Tensor loss = cross_entropy(model_->forward(to(batch.ids, device_)), to(batch.targets, device_));
-    metrics.loss = to(loss, Device::cpu()).item();
-    if (!std::isfinite(metrics.loss)) {
-      metrics.grad_norm = metrics.loss;
-      return metrics;
-    }
-    optimizer_->zero_grad();
-    loss.backward();
+  metrics.loss = options_.cuda_graph && warmed_up_ ? replay_step(batch) : run_step(batch);
+  if (!std::isfinite(metrics.loss)) {
+    metrics.grad_norm = metrics.loss;
+    return metrics;
   }
   metrics.grad_norm = options_.grad_clip_norm > 0 ? nn::clip_grad_norm(parameters_, options_.grad_clip_norm)
                                                   : nn::grad_norm(parameters_);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "backends/cuda/runtime/graph.h"
 #include "io/checkpoint.h"
 #include "nn/nn.h"
 #include "tools/data.h"
@@ -49,6 +50,19 @@ class Trainer {
   std::vector<Tensor> parameters_;
   Generator batches_;
   int64_t steps_done_ = 0;
+
+  // Forward, loss and backward as a graph, with --cuda-graph: the batch that it reads and the loss that it writes.
+  struct Recorded {
+    Batch batch;
+    Tensor loss;
+    cuda::Graph graph;
+  };
+  std::optional<Recorded> recorded_;
+  bool warmed_up_ = false;  // one ordinary step is done before recording
+
+  // Both give the loss, and leave the gradients in the parameters unless it is not finite.
+  double run_step(const Batch& batch);
+  double replay_step(const Batch& batch);
 };
 
 /// Applies the value of --impl: composed, or auto and fused, which are the same.

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/kda/decode/decode.h"
 #include "backends/cuda/kda/v0/kernels.h"
 #include "backends/cuda/kda/v1/backward.h"
 #include "backends/cuda/kda/v1/forward.h"
@@ -127,6 +128,10 @@ void CudaBackend::kda_backward(const kda::KernelProblem& problem, const kda::Ker
 
 void CudaBackend::kda_decode(const kda::KernelProblem& problem, const kda::KernelInputs& inputs,
                              const kda::KernelDecode& decode) const {
+  if (kda::decoding::refusal(problem, inputs, decode).empty()) {
+    kda::decoding::decode(problem, inputs, decode);
+    return;
+  }
   const bool wide = problem.compute_dtype == DType::f64;
   (wide ? kda::v0::decode<double> : kda::v0::decode<float>)(problem, inputs, decode);
 }

@@ -132,5 +132,39 @@ TEST_CASE("kda::decode on cuda: one token in place, from the smallest head to th
   }
 }
 
+TEST_CASE("kda::decode on cuda: heads of 64 and 128, whose states stay in registers [gpu]") {
+  if (!test::have_device()) {
+    return;
+  }
+  for (const KDAShape& shape : {KDAShape{2, 1, 1, 2, 128, 128, {}}, KDAShape{2, 3, 2, 2, 128, 64, {}},
+                                KDAShape{3, 2, 1, 1, 64, 128, {}}, KDAShape{270, 1, 1, 1, 64, 64, {}}}) {
+    for (const kda::Options& options : some_options()) {
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        CAPTURE(shape.K);
+        CAPTURE(shape.V);
+        CAPTURE(options.state_v_first);
+        CAPTURE(to_string(dtype));
+        const KDACase c = test::make_case(shape, options, 11);
+        const int64_t P = shape.B * shape.T + 2;
+        const Shape pool =
+            options.state_v_first ? Shape{P, shape.HV, shape.V, shape.K} : Shape{P, shape.HV, shape.K, shape.V};
+        std::vector<int64_t> slots;
+        std::vector<int64_t> base;
+        for (int64_t n = 0; n < shape.B; ++n) {
+          for (int64_t t = 0; t < shape.T; ++t) {
+            slots.push_back(n % 2 == 1 && t == 1 ? -1 : P - 1 - n * shape.T - t);
+          }
+          base.push_back(n == 2 ? -1 : slots[static_cast<size_t>(n * shape.T)]);
+        }
+        check_step({inputs_in(dtype, c),
+                    test::random_tensor(pool, 6, DType::f32),
+                    {.slots = from_vector(slots, {shape.B, shape.T}), .base_slot = from_vector(base)},
+                    options},
+                   2e-6, dtype == DType::bf16 ? 4e-3 : 2e-6);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace deltatape

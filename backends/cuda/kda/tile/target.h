@@ -29,6 +29,17 @@ DT_DEVICE void unroll(F&& f) {
   }(std::make_integer_sequence<int, n>{});
 }
 
+/// Calls f with 0, 1 .. n - 1: a loop that is never unrolled, where that would cost registers.
+template <class F>
+DT_DEVICE void roll(int n, F&& f) {
+#ifdef __CUDACC__
+#pragma unroll 1
+#endif
+  for (int i = 0; i < n; ++i) {
+    f(i);
+  }
+}
+
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
 

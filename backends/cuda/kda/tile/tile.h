@@ -7,7 +7,7 @@
 // per-lane code, which may touch registers of its lane, shared and global memory, and may call nothing that needs the
 // other lanes. No threadIdx, no PTX and no __syncthreads outside of this folder.
 //
-//   target.h     DT_DEVICE, unroll<n>(f), Values
+//   target.h     DT_DEVICE, unroll<n>(f), roll(n, f), Values
 //   numbers.h    ex2 lg2 rcp rsqrt sigmoid softplus, widen/narrow, round_bf16, pack_bf16
 //   lanes.h      PerLane<T,n>, each_lane, one_lane, sync_warp, shuffles, warp_sum, any_lane
 //   layout.h     Strided<stride>, Swizzled

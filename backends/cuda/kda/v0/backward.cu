@@ -29,7 +29,7 @@ void launch_recompute(const Stream& stream, const Call& call, const KernelInputs
 
 template <class T>
 void launch_epilogue(const Stream& stream, const Call& call, const Split& split, const KernelInputs& inputs,
-                     const KernelGradients& gradients, const BackwardArrays<T>& arrays) {
+                     const KernelGradients& gradients, const Wanted& wanted, const BackwardArrays<T>& arrays) {
   const int64_t keys = call.rows * call.key_heads();
   if (gradients.dq.defined()) {
     launch_program<32>(stream, keys, 0,
@@ -41,7 +41,7 @@ void launch_epilogue(const Stream& stream, const Call& call, const Split& split,
                        KeyGradients<T>{call, split.slices, arrays.sums.dk, T(1), arrays.x.k, arrays.x.k_norm,
                                        Writer<T>(gradients.dk)});
   }
-  if (arrays.sums.dg != nullptr) {
+  if (wanted.log_decay) {
     const GateParameters<T> gate{Reader<T>(inputs.A_log), Reader<T>(inputs.dt_bias)};
     const int64_t row_blocks = (call.rows + kSumRows - 1) / kSumRows;
     launch_program<128>(stream, row_blocks * call.heads, 0,
@@ -100,7 +100,7 @@ void backward(const KernelProblem& problem, const KernelInputs& inputs, const Ke
                                          .window = extent.window(),
                                          .states = arrays.states,
                                          .errors = arrays.errors});
-    launch_epilogue(stream, call, split, inputs, gradients, arrays);
+    launch_epilogue(stream, call, split, inputs, gradients, wanted, arrays);
   });
 }
 

@@ -1,4 +1,4 @@
-// KDA forward in chunks on tensor cores: prep, then the scan. docs/cuda-kda.md derives it.
+// KDA forward in chunks on tensor cores: prep, then the scan. docs/cuda-kda-forward.md says how and why.
 #pragma once
 
 #include <cstdint>

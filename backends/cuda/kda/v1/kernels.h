@@ -1,5 +1,4 @@
-// The kernels of v1 that forward and backward start, for sizes known at run time. Compiled in prep_c64.cu, prep_c32.cu
-// and scan.cu.
+// The kernels of v1 that forward and backward start, for sizes known at run time.
 #pragma once
 
 #include <cstdint>

@@ -84,6 +84,7 @@ struct PrepShape {
   static constexpr int kM = kBeta + PerRow::kBytes;
   static constexpr int kLeaves = kM + (solve ? WideSquare::kBytes : 0);
   static constexpr int kSharedBytes = kLeaves + (centred ? 0 : Leaves::kBytes);
+  static_assert(kSharedBytes <= 113 * 1024, "two blocks are to fit on a multiprocessor of sm_90");
 };
 
 template <class Shape>

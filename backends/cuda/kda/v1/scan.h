@@ -62,6 +62,8 @@ struct ScanShape {
   static constexpr int kA = TheRecord::kBytes;
   static constexpr int kValues = kA + TheRecord::kSolvedBytes;
   static constexpr int stage_bytes(int warps) { return kValues + warps * Values::kBytes; }
+  static_assert(2 * stage_bytes(kMostWarps) <= 163 * 1024 && 3 * stage_bytes(kMostWarps / 2) <= 227 * 1024,
+                "two stages are to fit into a block on sm_80, three of half the warps on sm_90");
 };
 
 template <class Shape>

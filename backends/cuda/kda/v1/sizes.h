@@ -2,6 +2,8 @@
 // run them may do with one.
 #pragma once
 
+#include "core/error.h"
+
 namespace deltatape::cuda::kda::v1 {
 
 #ifdef DELTATAPE_CUDA_KDA_K128_ONLY
@@ -9,6 +11,8 @@ inline constexpr bool kWithK64 = false;
 #else
 inline constexpr bool kWithK64 = true;
 #endif
+template <int K>
+inline constexpr bool kWithChannels = K == 128 || kWithK64;
 
 /// f with K as a constant; K is 64 or 128.
 template <class F>
@@ -19,6 +23,7 @@ void with_channels(int K, F&& f) {
       return;
     }
   }
+  check(K == 128, "kda::v1", "K is {}, expected {}", K, kWithK64 ? "64 or 128" : "128 in this build");
   f.template operator()<128>();
 }
 

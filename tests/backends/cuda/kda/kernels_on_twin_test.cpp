@@ -51,7 +51,9 @@ TEST_CASE("kda on the twin: a call takes the working memory that its plan says, 
     CHECK(after.live_bytes == before.live_bytes);
     return after.peak_bytes - before.live_bytes;
   };
-  const auto planned = [&call] { return backend_of(Device::cuda()).kda_plan(call.problem, DType::f64, Device::cuda()).backward_bytes; };
+  const auto planned = [&call] {
+    return backend_of(Device::cuda()).kda_plan(call.problem, DType::f64, Device::cuda()).backward_bytes;
+  };
   const int64_t whole_peak = peak_of();
   const int64_t whole = planned();
   call.problem.workspace_limit = 1;
