@@ -13,19 +13,29 @@
 
 namespace deltatape::cuda::kda::v1 {
 
+void launch_both_scans(const Stream& stream, int C, int K, int warps, BothScansArguments p, int64_t pairs) {
+  p.forward_blocks = static_cast<int>(pairs * p.forward.slices);
+  const tile::WarpLaunch size{Grid{2 * p.forward_blocks}, warps, scan_shared_bytes(C, K, warps, p.forward.stages)};
+  with_channels(K, [&]<int kChannels>() {
+    C == 64 ? launch_both_scans_of<64, kChannels>(stream, size, p)
+            : launch_both_scans_of<32, kChannels>(stream, size, p);
+  });
+}
+
 void launch_main(const Stream& stream, int C, int K, int V, const MainArguments& p, int64_t chunks) {
-  if (C == 64) {
-    launch_main_of_length<64>(stream, K, V, p, chunks);
-  } else {
-    launch_main_of_length<32>(stream, K, V, p, chunks);
-  }
+  with_channels(K, [&]<int kChannels>() {
+    C == 64 ? launch_main_of<64, kChannels>(stream, V, p, chunks) : launch_main_of<32, kChannels>(stream, V, p, chunks);
+  });
 }
 
 int main_shared_bytes(int C, int K, int V) {
   int bytes = 0;
-  with_head(K, V, [&]<int kChannels, int kValues>() {
-    bytes = C == 64 ? BackwardMain<64, kChannels, kValues>::kSharedBytes
-                    : BackwardMain<32, kChannels, kValues>::kSharedBytes;
+  with_channels(K, [&]<int kChannels>() {
+    if (V == 64) {
+      bytes = C == 64 ? BackwardMain<64, kChannels, 64>::kSharedBytes : BackwardMain<32, kChannels, 64>::kSharedBytes;
+    } else {
+      bytes = C == 64 ? BackwardMain<64, kChannels, 128>::kSharedBytes : BackwardMain<32, kChannels, 128>::kSharedBytes;
+    }
   });
   return bytes;
 }

@@ -1,5 +1,4 @@
-// The kernels of v1's backward for sizes known at run time. Compiled in backward_main_c64.cu, backward_main_c32.cu and
-// backward_scans.cu.
+// The kernels of v1's backward for sizes known at run time.
 #pragma once
 
 #include <cstdint>
@@ -19,26 +18,28 @@ void launch_main(const Stream& stream, int C, int K, int V, const MainArguments&
 /// Bytes of shared memory that it takes.
 int main_shared_bytes(int C, int K, int V);
 
-/// f with K and V as constants.
-template <class F>
-void with_head(int K, int V, F&& f) {
-  with_channels(K, [&]<int kChannels>() {
-    if (V == 64) {
-      f.template operator()<kChannels, 64>();
-    } else {
-      f.template operator()<kChannels, 128>();
-    }
-  });
+/// launch_main and launch_both_scans for sizes that the compiler knows. Compiled in backward_main_c*_k*.cu and
+/// backward_scans_k*.cu.
+template <int C, int K>
+void launch_main_of(const Stream& stream, int V, const MainArguments& p, int64_t chunks) {
+  const Grid grid{static_cast<int>(chunks * p.heads)};
+  if (V == 64) {
+    tile::launch_warps<BackwardMain<C, K, 64>>(stream, grid, p);
+  } else {
+    tile::launch_warps<BackwardMain<C, K, 128>>(stream, grid, p);
+  }
 }
-
-/// launch_main for one chunk length: compiled in a file of its own per length.
-template <int C>
-void launch_main_of_length(const Stream& stream, int K, int V, const MainArguments& p, int64_t chunks) {
-  with_head(K, V, [&]<int kChannels, int kValues>() {
-    tile::launch_warps<BackwardMain<C, kChannels, kValues>>(stream, Grid{static_cast<int>(chunks * p.heads)}, p);
-  });
+template <int C, int K>
+void launch_both_scans_of(const Stream& stream, const tile::WarpLaunch& size, const BothScansArguments& p) {
+  tile::launch_warps<BothScans<C, K>>(stream, size, p);
 }
-extern template void launch_main_of_length<64>(const Stream&, int, int, const MainArguments&, int64_t);
-extern template void launch_main_of_length<32>(const Stream&, int, int, const MainArguments&, int64_t);
+extern template void launch_main_of<64, 128>(const Stream&, int, const MainArguments&, int64_t);
+extern template void launch_main_of<64, 64>(const Stream&, int, const MainArguments&, int64_t);
+extern template void launch_main_of<32, 128>(const Stream&, int, const MainArguments&, int64_t);
+extern template void launch_main_of<32, 64>(const Stream&, int, const MainArguments&, int64_t);
+extern template void launch_both_scans_of<64, 128>(const Stream&, const tile::WarpLaunch&, const BothScansArguments&);
+extern template void launch_both_scans_of<64, 64>(const Stream&, const tile::WarpLaunch&, const BothScansArguments&);
+extern template void launch_both_scans_of<32, 128>(const Stream&, const tile::WarpLaunch&, const BothScansArguments&);
+extern template void launch_both_scans_of<32, 64>(const Stream&, const tile::WarpLaunch&, const BothScansArguments&);
 
 }  // namespace deltatape::cuda::kda::v1

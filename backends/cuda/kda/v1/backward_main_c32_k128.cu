@@ -2,6 +2,6 @@
 
 namespace deltatape::cuda::kda::v1 {
 
-template void launch_main_of_length<32>(const Stream&, int, int, const MainArguments&, int64_t);
+template void launch_main_of<32, 128>(const Stream&, int, const MainArguments&, int64_t);
 
 }  // namespace deltatape::cuda::kda::v1
