@@ -13,7 +13,7 @@ inline Tensor converted(const Tensor& x, DType dtype) {
   if (!x.defined() || x.dtype() == dtype) {
     return x;
   }
-  const Tensor result = empty(x.shape(), dtype, x.device());
+  Tensor result = empty(x.shape(), dtype, x.device());
   backend_of(x).copy(x, result);
   return result;
 }
@@ -23,7 +23,7 @@ inline Tensor dense_on(const Tensor& x, Device device) {
   if (!x.defined() || (x.is_contiguous() && x.device() == device)) {
     return x;
   }
-  const Tensor result = empty(x.shape(), x.dtype(), device);
+  Tensor result = empty(x.shape(), x.dtype(), device);
   backend_of(device).copy(x, result);
   return result;
 }

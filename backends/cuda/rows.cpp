@@ -52,7 +52,7 @@ Tensor with_lines(const Tensor& x, int dim) {
   if (line_layout(x, dim).fits) {
     return x;
   }
-  const Tensor dense = empty(x.shape(), x.options());
+  Tensor dense = empty(x.shape(), x.options());
   backend_of(x).copy(x, dense);
   return dense;
 }
