@@ -136,6 +136,8 @@ enum class Fault {
   producer_stops_early,
   consumer_stops_early,
   no_acquire,
+  stores,  // none
+  stores_unsaid,
 };
 
 struct Source {
@@ -181,8 +183,16 @@ void consume(const Block& block, Pipe<2>& pipe, int step, Fault fault) {
     return;
   }
   read_all();
+  // The first consumer leaves something in the slot, when the others have read; it has to say so.
+  const bool stores = fault == Fault::stores || fault == Fault::stores_unsaid;
+  if (stores) {
+    block.team(1, kConsumers, 2).sync();
+    if (block.warp() == 1) {
+      one_lane([&] { record.set(0, 0, -1.0F); });
+    }
+  }
   if (!(fault == Fault::no_release && step == 2)) {
-    pipe.release();
+    pipe.release(fault == Fault::stores && block.warp() == 1);
   }
   if (fault == Fault::double_release && step == 2) {
     pipe.release();
@@ -227,7 +237,10 @@ auto pipe_body(Fault fault) {
 }
 
 TEST_SUITE("tile_pipe") {
-  TEST_CASE("without a fault") { check_clean(1 + kConsumers, kPipeBytes, pipe_body(Fault::none)); }
+  TEST_CASE("without a fault") {
+    check_clean(1 + kConsumers, kPipeBytes, pipe_body(Fault::none));
+    check_clean(1 + kConsumers, kPipeBytes, pipe_body(Fault::stores));
+  }
 
   TEST_CASE("every fault is caught under every order") {
     const auto caught = [](Fault fault, const std::string& text) {
@@ -247,6 +260,7 @@ TEST_SUITE("tile_pipe") {
     caught(Fault::one_consumer_too_many, "deadlocked");
     caught(Fault::producer_stops_early, "to be full");
     caught(Fault::consumer_stops_early, "is not given back");
+    caught(Fault::stores_unsaid, "after it stored there, expected release(true)");
     caught(Fault::no_acquire, "has not acquired slot 1");
   }
 }

@@ -10,6 +10,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "backends/cuda/kda/tile/host/clock.h"
@@ -65,8 +66,9 @@ struct PipeState {
     int64_t expected_bytes = 0;
     int64_t bulk_bytes = 0;
     std::vector<PendingCopy> copies;
-    Clock producer;   // when it was handed over
-    Clock consumers;  // when it was given back
+    std::vector<std::pair<int, int>> places;  // where they went: byte and count
+    Clock producer;                           // when it was handed over
+    Clock consumers;                          // when it was given back
     std::vector<int> holders;
     int releases = 0;
     int producer_warp = 0;

@@ -45,6 +45,7 @@ class PipeBarriers {
     stage.slot = host::PipeState::Slot::filling;
     stage.expected_bytes = bytes;
     stage.bulk_bytes = 0;
+    stage.places.clear();
     stage.producer_warp = machine.warp();
   }
 
@@ -98,7 +99,9 @@ class PipeBarriers {
           consumers());
     for (const host::PendingCopy& copy : stage.copies) {
       const host::Actor producer{.warp = stage.producer_warp, .lane = copy.lane, .turn = 0, .clock = &stage.producer};
-      machine.shared.end_copy(producer, copy.offset, static_cast<int>(copy.data.size()), copy.data.data());
+      const auto bytes = static_cast<int>(copy.data.size());
+      machine.shared.end_copy(producer, copy.offset, bytes, copy.data.data());
+      stage.places.emplace_back(copy.offset, bytes);
     }
     stage.copies.clear();
     machine.self().clock.join(stage.producer);
@@ -106,12 +109,16 @@ class PipeBarriers {
     stage.holders.push_back(me);
   }
 
-  void release(int slot, bool /*wrote*/) {
+  void release(int slot, bool wrote) {
     host::PipeState::Stage& stage = stage_of(slot, "release");
     host::Machine& machine = host::Machine::get();
     const auto held = std::find(stage.holders.begin(), stage.holders.end(), machine.warp());
     check(stage.slot == host::PipeState::Slot::full && held != stage.holders.end(), "tile::Pipe",
           "warp {} releases slot {}, which it does not hold", machine.warp(), slot);
+    for (const auto& [offset, bytes] : stage.places) {
+      check(wrote || !machine.shared.stored_by(machine.warp(), offset, bytes), "tile::Pipe",
+            "warp {} releases slot {} after it stored there, expected release(true)", machine.warp(), slot);
+    }
     *held = -1;  // it may not hold it again before it is filled again
     ++machine.self().turn;
     stage.consumers.join(machine.self().clock);

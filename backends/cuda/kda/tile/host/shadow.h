@@ -68,10 +68,11 @@ class Shadow {
     });
     std::memset(bytes_.data() + offset, 0xff, static_cast<size_t>(bytes));
   }
-  /// Whether an element of this range was written by plain stores of warps rather than by copies.
-  [[nodiscard]] bool stored(int offset, int bytes) {
+  /// Whether the last to write an element of this range was this warp, by a store of its own.
+  [[nodiscard]] bool stored_by(int warp, int offset, int bytes) {
     bool any = false;
-    for_units(offset, bytes, [&](size_t at) { any = any || units_[at].element_bytes != 0; });
+    for_units(offset, bytes,
+              [&](size_t at) { any = any || (units_[at].element_bytes != 0 && units_[at].warp == warp); });
     return any;
   }
 
