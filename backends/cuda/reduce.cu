@@ -276,14 +276,12 @@ struct PlaceOf {
     return best;
   }
   [[nodiscard]] DT_HD Total both(Total a, Total b) const {
-    if (a.place < 0 || b.place < 0) {
-      return a.place < 0 ? b : a;
-    }
     const bool a_nan = a.value != a.value;
     const bool b_nan = b.value != b.value;
     const bool equal = (a_nan && b_nan) || a.value == b.value;
     const bool ahead = a_nan || (!b_nan && (largest ? a.value > b.value : a.value < b.value));
-    return (equal ? a.place < b.place : ahead) ? a : b;
+    const bool keep = b.place < 0 || (a.place >= 0 && (equal ? a.place < b.place : ahead));
+    return {keep ? a.value : b.value, keep ? a.place : b.place};
   }
   DT_HD void store(Total total, int64_t line) const { out[line] = total.place; }
 };
