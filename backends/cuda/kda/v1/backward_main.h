@@ -63,7 +63,8 @@ struct MainArguments {
   float* gate_sums = nullptr;  // [chunks,heads,2,K]: shares of ddt_bias; of dA_log
 };
 
-template <int C, int K, int V>
+/// `same_factors`: see BlockGradients.
+template <int C, int K, int V, bool same_factors = true>
 struct BackwardMain {
   using Params = MainArguments;
 
@@ -115,7 +116,7 @@ struct BackwardMain {
   /// 16 tokens at first and the chunk in the end; the log decay of each 16 tokens. `start`, from the first of 16 tokens
   /// through each, is parked in shared memory.
   struct Registers {
-    BlockGradients to[kBlocks];
+    BlockGradients<same_factors> to[kBlocks];
     tile::Acc end[kBlocks];
     tile::PerLane<float, 2> total[kBlocks];
   };

@@ -48,14 +48,17 @@ DT_DEVICE void add_shares(ColSums& sums, const tile::ColVec& shares) {
   tile::each_lane([&](int lane) { sums.x(lane) += one(lane) + others_one(lane); });
 }
 
-/// Gradients of 16 channels x 16 tokens; of dbeta the channels' sums.
+/// Gradients of 16 channels x 16 tokens; of dbeta the channels' sums. `same_factors`: both sides of dG come from the
+/// rounded factors; only a test, which shows what that is good for, goes without.
+template <bool same_factors>
 struct BlockGradients {
   tile::Acc dq;
   tile::Acc dk;
   tile::Acc dG;
   ColSums dbeta;
 };
-DT_DEVICE void clear(BlockGradients& g) {
+template <bool same>
+DT_DEVICE void clear(BlockGradients<same>& g) {
   tile::fill(g.dq, 0.0F);
   tile::fill(g.dk, 0.0F);
   tile::fill(g.dG, 0.0F);
@@ -161,21 +164,32 @@ DT_DEVICE RightFactors right_factors(const BlockInputs& in, const tile::Acc& sta
 
 /// What value i of a lane, a right token, receives: `from_P` is the sum of dP k over the left tokens, `from_M` that of
 /// dM k.
-DT_DEVICE void add_to_right(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, int lane, int i,
+template <bool same>
+DT_DEVICE void add_to_right(BlockGradients<same>& to, tile::ColVec& dbeta, const BlockInputs& in, int lane, int i,
                             float factor, float q_hat, float k_hat, float from_P, float from_M) {
   const float y = factor * from_M;
   to.dq.x(lane, i) += factor * from_P;
   to.dk.x(lane, i) += in.beta.x(lane, tile::ColVec::of(i)) * y;
   dbeta.x(lane, tile::ColVec::of(i)) += value_of(in.k, lane, i) * y;
+  if constexpr (!same) {
+    q_hat = factor * value_of(in.q, lane, i);
+    k_hat = factor * value_of(in.k, lane, i) * in.beta.x(lane, tile::ColVec::of(i));
+  }
   to.dG.x(lane, i) += q_hat * from_P + k_hat * from_M;
 }
 /// The same for a left token: `sum` of dP q + beta dM k over the right tokens.
-DT_DEVICE void add_to_left(BlockGradients& to, int lane, int i, float factor, float k_hat, float sum) {
+template <bool same>
+DT_DEVICE void add_to_left(BlockGradients<same>& to, const BlockInputs& in, int lane, int i, float factor, float k_hat,
+                           float sum) {
+  if constexpr (!same) {
+    k_hat = factor * value_of(in.k, lane, i);
+  }
   to.dk.x(lane, i) += factor * sum;
   to.dG.x(lane, i) -= k_hat * sum;
 }
-DT_DEVICE void add_to_right(BlockGradients& to, const BlockInputs& in, const tile::Acc& start, const RightFactors& hat,
-                            const tile::Acc& from_P, const tile::Acc& from_M) {
+template <bool same>
+DT_DEVICE void add_to_right(BlockGradients<same>& to, const BlockInputs& in, const tile::Acc& start,
+                            const RightFactors& hat, const tile::Acc& from_P, const tile::Acc& from_M) {
   tile::ColVec dbeta;
   tile::fill(dbeta, 0.0F);
   tile::each_lane([&](int lane) {
@@ -186,16 +200,19 @@ DT_DEVICE void add_to_right(BlockGradients& to, const BlockInputs& in, const til
   });
   add_shares(to.dbeta, dbeta);
 }
-DT_DEVICE void add_to_left(BlockGradients& to, const tile::Acc& end, const tile::FragA& hat, const tile::Acc& sum) {
+template <bool same>
+DT_DEVICE void add_to_left(BlockGradients<same>& to, const BlockInputs& in, const tile::Acc& end,
+                           const tile::FragA& hat, const tile::Acc& sum) {
   tile::each_lane([&](int lane) {
-    tile::unroll<8>(
-        [&](auto i) { add_to_left(to, lane, i, tile::ex2(end.x(lane, i)), value_of(hat, lane, i), sum.x(lane, i)); });
+    tile::unroll<8>([&](auto i) {
+      add_to_left(to, in, lane, i, tile::ex2(end.x(lane, i)), value_of(hat, lane, i), sum.x(lane, i));
+    });
   });
 }
 
 /// The diagonal of dP, and pairs of neighbours (2 c, 2 c + 1), in f32. `first` is the block's first token in the chunk.
-template <class Square, class Diagonal>
-DT_DEVICE void add_neighbours(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const tile::Acc& g,
+template <bool same, class Square, class Diagonal>
+DT_DEVICE void add_neighbours(BlockGradients<same>& to, tile::ColVec& dbeta, const BlockInputs& in, const tile::Acc& g,
                               const Square& dP, const Square& dM, const Diagonal& dP_diagonal, int first) {
   tile::each_lane([&](int lane) {
     tile::unroll<2>([&](auto half) {
@@ -228,9 +245,9 @@ DT_DEVICE void add_neighbours(BlockGradients& to, tile::ColVec& dbeta, const Blo
 }
 
 /// Pieces of 4 tokens, in f32: lanes with bit 0 hold the two right ones. Left and right lanes swap their factors.
-template <class Square>
-DT_DEVICE void add_pieces_of_4(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
-                               const Square& dP, const Square& dM, int first) {
+template <bool same, class Square>
+DT_DEVICE void add_pieces_of_4(BlockGradients<same>& to, tile::ColVec& dbeta, const BlockInputs& in,
+                               const Ladder& decays, const Square& dP, const Square& dM, int first) {
   tile::unroll<2>([&](auto half) {
     tile::PerLane<float, 4> P;  // P_ij at 2 i + j in right lanes; in left lanes at 2 j + i
     tile::PerLane<float, 4> M;
@@ -303,9 +320,9 @@ DT_DEVICE void keep_lower_quarters(tile::FragB& b) {
 }
 
 /// Pieces of 8 tokens, whose right halves are the lanes with bit 1.
-template <class Square>
-DT_DEVICE void add_pieces_of_8(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
-                               const Square& dP, const Square& dM, int first) {
+template <bool same, class Square>
+DT_DEVICE void add_pieces_of_8(BlockGradients<same>& to, tile::ColVec& dbeta, const BlockInputs& in,
+                               const Ladder& decays, const Square& dP, const Square& dM, int first) {
   constexpr int kRight = 2;  // bit of the lane
   const auto factor = [&](int lane, int i) {
     return tile::ex2((lane & kRight) != 0 ? decays.start.x(lane, i) : decays.end.x(lane, i));
@@ -346,19 +363,25 @@ DT_DEVICE void add_pieces_of_8(BlockGradients& to, tile::ColVec& dbeta, const Bl
     tile::unroll<8>([&](auto i) {
       const float f = factor(lane, i);
       const float y = f * rest.x(lane, i);
-      const float hat = value_of(k_hat, lane, i) * rest.x(lane, i);
+      float k_of_dG = value_of(k_hat, lane, i);
+      float q_of_dG = value_of(q_hat, lane, i);
+      if constexpr (!same) {
+        k_of_dG = f * value_of(in.k, lane, i) * (right ? in.beta.x(lane, tile::ColVec::of(i)) : 1.0F);
+        q_of_dG = right ? f * value_of(in.q, lane, i) : 0.0F;
+      }
+      const float hat = k_of_dG * rest.x(lane, i);
       to.dq.x(lane, i) += f * from_P.x(lane, i);  // 0 for left tokens
       to.dk.x(lane, i) += right ? in.beta.x(lane, tile::ColVec::of(i)) * y : y;
       dbeta.x(lane, tile::ColVec::of(i)) += right ? value_of(in.k, lane, i) * y : 0.0F;
-      to.dG.x(lane, i) += value_of(q_hat, lane, i) * from_P.x(lane, i) + (right ? hat : -hat);
+      to.dG.x(lane, i) += q_of_dG * from_P.x(lane, i) + (right ? hat : -hat);
     });
   });
 }
 
 /// Pieces of 16 tokens: columns 8 to 15 are right.
-template <class Square>
-DT_DEVICE void add_pieces_of_16(BlockGradients& to, tile::ColVec& dbeta, const BlockInputs& in, const Ladder& decays,
-                                const Square& dP, const Square& dM, int first) {
+template <bool same, class Square>
+DT_DEVICE void add_pieces_of_16(BlockGradients<same>& to, tile::ColVec& dbeta, const BlockInputs& in,
+                                const Ladder& decays, const Square& dP, const Square& dM, int first) {
   const RightFactors right = right_factors(in, decays.start);
   tile::FragA k_left = left_factors(in, decays.end);
   tile::FragA q_hat = right.q;
@@ -379,7 +402,7 @@ DT_DEVICE void add_pieces_of_16(BlockGradients& to, tile::ColVec& dbeta, const B
   tile::each_lane([&](int lane) {
     tile::unroll<4>([&](auto i) {
       constexpr int r = 4 + decltype(i)::value;
-      add_to_left(to, lane, i, tile::ex2(decays.end.x(lane, i)), value_of(k_left, lane, i), rest.x(lane, i));
+      add_to_left(to, in, lane, i, tile::ex2(decays.end.x(lane, i)), value_of(k_left, lane, i), rest.x(lane, i));
       add_to_right(to, dbeta, in, lane, r, tile::ex2(decays.start.x(lane, r)), value_of(q_hat, lane, r),
                    value_of(k_right, lane, r), from_P.x(lane, r), rest.x(lane, r));
     });
@@ -387,8 +410,8 @@ DT_DEVICE void add_pieces_of_16(BlockGradients& to, tile::ColVec& dbeta, const B
 }
 
 /// All pairs of a block of 16 tokens; the ladder comes back with pieces of 16.
-template <class Square, class Diagonal>
-DT_DEVICE Ladder add_pairs_of_16(BlockGradients& to, const BlockInputs& in, const tile::Acc& g, const Square& dP,
+template <bool same, class Square, class Diagonal>
+DT_DEVICE Ladder add_pairs_of_16(BlockGradients<same>& to, const BlockInputs& in, const tile::Acc& g, const Square& dP,
                                  const Square& dM, const Diagonal& dP_diagonal, int first) {
   tile::ColVec dbeta;
   tile::fill(dbeta, 0.0F);
@@ -406,8 +429,8 @@ DT_DEVICE Ladder add_pairs_of_16(BlockGradients& to, const BlockInputs& in, cons
 
 /// `blocks` blocks of right tokens from `right` on, `blocks` blocks of left tokens from `left` on, 16 each: one block
 /// of right tokens (number `n`) receives from all left ones.
-template <int blocks, class Square>
-DT_DEVICE void add_from_left(BlockGradients& to, const BlockInputs& in, const tile::Acc& start,
+template <int blocks, bool same, class Square>
+DT_DEVICE void add_from_left(BlockGradients<same>& to, const BlockInputs& in, const tile::Acc& start,
                              const tile::FragA (&left_hat)[blocks], const Square& dP, const Square& dM, int right,
                              int left) {
   tile::Acc from_P = tile::zeros();
@@ -419,8 +442,8 @@ DT_DEVICE void add_from_left(BlockGradients& to, const BlockInputs& in, const ti
   add_to_right(to, in, start, right_factors(in, start), from_P, from_M);
 }
 /// One block of left tokens receives from all right ones.
-template <int blocks, class Square>
-DT_DEVICE void add_from_right(BlockGradients& to, const BlockInputs& in, const tile::Acc& end,
+template <int blocks, bool same, class Square>
+DT_DEVICE void add_from_right(BlockGradients<same>& to, const BlockInputs& in, const tile::Acc& end,
                               const RightFactors (&right_hat)[blocks], const Square& dP, const Square& dM, int right,
                               int left) {
   tile::Acc sum = tile::zeros();
@@ -428,7 +451,7 @@ DT_DEVICE void add_from_right(BlockGradients& to, const BlockInputs& in, const t
     tile::mma(sum, right_hat[i].q, tile::load_b(dP, right + 16 * i, left));
     tile::mma(sum, right_hat[i].k, tile::load_b(dM, right + 16 * i, left));
   });
-  add_to_left(to, end, left_factors(in, end), sum);
+  add_to_left(to, in, end, left_factors(in, end), sum);
 }
 
 }  // namespace deltatape::cuda::kda::v1
