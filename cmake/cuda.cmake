@@ -60,8 +60,9 @@ if(cuda)
   endif()
 endif()
 
-# deltatape_cuda_objects(TARGET): an object library, so that the libraries and programs that hold it stay C++ to CMake.
-function(deltatape_cuda_objects target)
+# deltatape_cuda_objects(TARGET OUT): compiles the backend and joins it into one object file, OUT. With the objects
+# themselves the library would be a CUDA one to CMake, and all who use the installed package would have to enable CUDA.
+function(deltatape_cuda_objects target out)
   file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS backends/cuda/*.cu backends/cuda/*.cpp)
   list(FILTER cuda_sources EXCLUDE REGEX "/backends/cuda/host/")
   add_library(${target} OBJECT ${cuda_sources})
@@ -77,4 +78,10 @@ function(deltatape_cuda_objects target)
   target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_include_directories(${target} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_link_libraries(${target} PRIVATE fmt::fmt)
+  set(object ${CMAKE_CURRENT_BINARY_DIR}/${target}.o)
+  add_custom_command(OUTPUT ${object}
+    COMMAND ${CMAKE_CXX_COMPILER} -nostdlib -r -o ${object} $<TARGET_OBJECTS:${target}>
+    DEPENDS $<TARGET_OBJECTS:${target}> COMMENT "Joining the CUDA backend" COMMAND_EXPAND_LISTS VERBATIM)
+  set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+  set(${out} ${object} PARENT_SCOPE)
 endfunction()

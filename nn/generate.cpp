@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "autograd/grad_mode.h"
+#include "ops/convert.h"
 #include "ops/views.h"
 
 namespace deltatape::nn {
@@ -71,11 +72,12 @@ std::vector<int64_t> generate(const KDAForCausalLM& model, const std::vector<int
   check(!prompt.empty(), kName, "prompt is empty, expected at least one token");
   check(options.max_new_tokens >= 0, kName, "max_new_tokens is {}, expected at least 0", options.max_new_tokens);
   const NoGradGuard guard;
+  const Device device = model.parameters().front().device();
   std::vector<int64_t> text = prompt;
   KDACache cache;
   std::vector<int64_t> unread = prompt;
   for (int64_t i = 0; i < options.max_new_tokens; ++i) {
-    const Tensor ids = from_vector(unread, {1, static_cast<int64_t>(unread.size())});
+    const Tensor ids = to(from_vector(unread, {1, static_cast<int64_t>(unread.size())}), device);
     const Tensor logits = select(select(model.forward_next(ids, cache), 0, 0), 0, -1);
     const int64_t token = sample_token(logits, options.sampling, generator);
     text.push_back(token);

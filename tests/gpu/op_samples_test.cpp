@@ -14,6 +14,15 @@ namespace {
 
 bool has_inputs(const OpSample& sample) { return !sample.inputs.empty(); }
 
+// Rows whose results are the host's wherever the inputs are.
+bool answers_on_host(const OpSample& sample) { return sample.op == "to" || sample.op == "any" || sample.op == "all"; }
+
+// Inputs that may lie on another device than the others: copy_ copies between devices, and lengths are read on the
+// host.
+bool may_be_elsewhere(const OpSample& sample, size_t input) {
+  return sample.op == "copy_" || (sample.name() == "causal_conv1d/packed sequences" && input == 3);
+}
+
 // As for_each_sample, but what is thrown fails one row and not all that come after it.
 void for_each_row(std::string_view kind, const std::function<bool(const OpSample&)>& wanted,
                   const std::function<void(const OpSample&)>& check) {
@@ -41,7 +50,7 @@ void check_on_device(const OpSample& sample, const Tensors& inputs, const Tensor
   check_against_reference(sample, there);
   const Tensors upstream = upstream_of(sample, sample.call(there));
   const Run run = run_with_gradients(sample, there, upstream);
-  if (sample.op != "to") {
+  if (!answers_on_host(sample)) {
     for (const Tensor& output : run.outputs) {
       CHECK(output.device() == there[0].device());
     }
@@ -128,11 +137,15 @@ TEST_CASE("op samples: layouts [gpu]") {
         for (int d = 0; d < inputs[i].rank() && sample.inputs[i].values.empty(); ++d) {
           CAPTURE(i);
           CAPTURE(d);
-          Tensors copied = inputs;
-          copied[i] = dense_copy(repeated_along(inputs[i], d));
+          // Against dense copies on the device: where equal inputs cancel, nothing but rounding is left.
           Tensors there = moved(inputs, Device::cuda());
+          Tensors copied = there;
+          copied[i] = moved(dense_copy(repeated_along(inputs[i], d)), Device::cuda());
           there[i] = repeated_along(there[i], d);
-          check_on_device(sample, copied, there, dtype);
+          const Tensors upstream = upstream_of(sample, sample.call(there));
+          check_same_run("stride 0", sample, run_with_gradients(sample, there, upstream),
+                         run_with_gradients(sample, copied, upstream), forward_tolerance(sample, dtype),
+                         gradient_tolerance(sample, dtype));
         }
       }
     }
@@ -245,6 +258,10 @@ TEST_CASE("op samples: two devices [gpu]") {
         there[i] = moved(inputs[i], other);
         CAPTURE(i);
         CAPTURE(other);
+        if (may_be_elsewhere(sample, i)) {
+          CHECK_NOTHROW(sample.call(there));
+          continue;
+        }
         std::string message = "no error";
         try {
           sample.call(there);
