@@ -38,16 +38,6 @@ DT_HD inline Part part_of(const Problem& problem, int64_t i, int64_t packs, int6
   return {along.quotient, first, first + steps < problem.time ? first + steps : problem.time, across.remainder};
 }
 
-/// weight[d, tap] for the channels of a pack; behind the last channel 0.
-template <class T>
-DT_HD Pack<T> taps(const Problem& problem, const T* weight, int64_t pack, int64_t tap) {
-  Pack<T> result;
-  for (int j = 0; j < kPack<T>; ++j) {
-    const int64_t d = pack * kPack<T> + j;
-    result[j] = d < problem.channels ? widen(weight[d * problem.width + tap]) : Compute<T>(0);
-  }
-  return result;
-}
 /// All taps of a pack's channels: they lie side by side.
 template <class T, int kWidth>
 struct AllTaps {
@@ -64,11 +54,6 @@ struct AllTaps {
     }
   }
 };
-/// Where taps are not kept.
-template <class T>
-struct AllTaps<T, 0> {
-  DT_HD AllTaps(const Problem& /*problem*/, const T* /*weight*/, int64_t /*pack*/) {}
-};
 template <class T>
 DT_HD Pack<T> zeros() {
   Pack<T> pack;
@@ -84,7 +69,7 @@ DT_HD void add_product(Pack<T>& sum, const Pack<T>& w, const Pack<T>& x) {
   }
 }
 
-/// kWidth: that of the weight, whose taps are kept in registers then; 0 for any.
+/// For weights of width kWidth, whose taps are kept in registers.
 // Bytes: each element of x read once from memory (kWidth times from the cache), and of out written once.
 template <class T, int kWidth>
 struct ConvolutionForward {
@@ -103,23 +88,44 @@ struct ConvolutionForward {
       start[j] = bias != nullptr && d < problem.channels ? widen(bias[d]) : Compute<T>(0);
     }
     for (int64_t t = place.first; t < place.last; ++t) {
-      const int64_t oldest = t - problem.width + 1;
+      const int64_t oldest = t - kWidth + 1;
       const int64_t first = problem.start(place.entry, t);
       const int64_t line = place.entry * problem.time + oldest;
       Pack<T> sum = start;
-      if constexpr (kWidth > 0) {
-        for (int tap = 0; tap < kWidth; ++tap) {
-          if (oldest + tap >= first) {
-            add_product(sum, kept.of[tap], x.line(line + tap).pack(place.pack));
-          }
-        }
-      } else {
-        for (int64_t tap = oldest < first ? first - oldest : 0; tap < problem.width; ++tap) {
-          add_product(sum, taps(problem, weight, place.pack, tap), x.line(line + tap).pack(place.pack));
+      for (int tap = 0; tap < kWidth; ++tap) {
+        if (oldest + tap >= first) {
+          add_product(sum, kept.of[tap], x.line(line + tap).pack(place.pack));
         }
       }
       out.out_line(place.entry * problem.time + t).set_pack(place.pack, sum);
     }
+  }
+};
+/// For any width: a thread per element.
+// Bytes: as above.
+template <class T>
+struct ConvolutionForward<T, 0> {
+  Problem problem;
+  Lines<T> x;
+  const T* weight;
+  const T* bias;
+  Lines<T> out;
+
+  DT_HD void operator()(int64_t i) const {
+    const Division across = divide(i, problem.channels);
+    const Division along = divide(across.quotient, problem.time);
+    const int64_t d = across.remainder;
+    const int64_t t = along.remainder;
+    const int64_t oldest = t - problem.width + 1;
+    const int64_t start = problem.start(along.quotient, t);
+    Compute<T> sum = bias == nullptr ? Compute<T>(0) : widen(bias[d]);
+    const T* const taps = weight + d * problem.width;
+    for (int64_t tap = 0; tap < problem.width; ++tap) {
+      if (oldest + tap >= start) {
+        sum += widen(taps[tap]) * x.line(along.quotient * problem.time + oldest + tap)[d];
+      }
+    }
+    out.out_line(across.quotient).set(d, sum);
   }
 };
 
@@ -138,29 +144,41 @@ struct ConvolutionBackwardX {
     for (int64_t t = place.first; t < place.last; ++t) {
       const int64_t line = place.entry * problem.time + t;
       Pack<T> sum = zeros<T>();
-      const int64_t reach = problem.time - t < problem.width ? problem.time - t : problem.width;
-      if constexpr (kWidth > 0) {
-        for (int ahead = 0; ahead < kWidth; ++ahead) {
-          if (ahead < reach && problem.start(place.entry, t + ahead) <= t) {
-            add_product(sum, kept.of[kWidth - 1 - ahead], dy.line(line + ahead).pack(place.pack));
-          }
-        }
-      } else {
-        for (int64_t ahead = 0; ahead < reach; ++ahead) {
-          if (problem.start(place.entry, t + ahead) <= t) {
-            add_product(sum, taps(problem, weight, place.pack, problem.width - 1 - ahead),
-                        dy.line(line + ahead).pack(place.pack));
-          }
+      for (int ahead = 0; ahead < kWidth; ++ahead) {
+        if (t + ahead < problem.time && problem.start(place.entry, t + ahead) <= t) {
+          add_product(sum, kept.of[kWidth - 1 - ahead], dy.line(line + ahead).pack(place.pack));
         }
       }
       dx.out_line(line).set_pack(place.pack, sum);
     }
   }
 };
+template <class T>
+struct ConvolutionBackwardX<T, 0> {
+  Problem problem;
+  Lines<T> dy;
+  const T* weight;
+  Lines<T> dx;
+
+  DT_HD void operator()(int64_t i) const {
+    const Division across = divide(i, problem.channels);
+    const Division along = divide(across.quotient, problem.time);
+    const int64_t d = across.remainder;
+    const int64_t t = along.remainder;
+    Compute<T> sum = 0;
+    for (int64_t s = t; s < t + problem.width && s < problem.time; ++s) {
+      if (problem.start(along.quotient, s) <= t) {
+        sum += widen(weight[d * problem.width + problem.width - 1 - (s - t)]) *
+               dy.line(along.quotient * problem.time + s)[d];
+      }
+    }
+    dx.out_line(across.quotient).set(d, sum);
+  }
+};
 
 /// A share of dweight: shares[piece, d, tap] = sum over the piece's t of dy[t, d] x[t - width + 1 + tap, d]. A thread
-/// has all taps, and keeps the last inputs, where kWidth says how many; else one tap.
-// Bytes: x and dy read once (with kWidth = 0 width times, mostly from the cache); the shares are width / 64 of that.
+/// has all taps of some channels.
+// Bytes: dy read once, x once from memory and width times from the cache; the shares are width / 64 of that.
 template <class T, int kWidth>
 struct ConvolutionBackwardWeight {
   Problem problem;
@@ -170,59 +188,57 @@ struct ConvolutionBackwardWeight {
 
   DT_HD void operator()(int64_t i) const {
     const int64_t packs = packs_of<T>(problem.channels);
-    if constexpr (kWidth == 0) {
-      const Division by_tap = divide(i, packs * problem.width);
-      const Division across = divide(by_tap.remainder, packs);
-      const int64_t piece = by_tap.quotient;
-      const Part place = part_of(problem, piece * packs + across.remainder, packs, kPieceSteps);
-      store(piece, place.pack, across.quotient, sum_of_tap(place, across.quotient));
-    } else {
-      const Part place = part_of(problem, i, packs, kPieceSteps);
-      const int64_t base = place.entry * problem.time;
-      Pack<T> last[kWidth];  // x[t - kWidth + 1], .., x[t]
-      Pack<T> sums[kWidth];
+    const Part place = part_of(problem, i, packs, kPieceSteps);
+    const int64_t base = place.entry * problem.time;
+    Pack<T> sums[kWidth];
+    for (int tap = 0; tap < kWidth; ++tap) {
+      sums[tap] = zeros<T>();
+    }
+    for (int64_t t = place.first; t < place.last; ++t) {
+      const int64_t start = problem.start(place.entry, t);
+      const Pack<T> upstream = dy.line(base + t).pack(place.pack);
       for (int tap = 0; tap < kWidth; ++tap) {
-        sums[tap] = zeros<T>();
-        const int64_t s = place.first - kWidth + tap;
-        last[tap] = s >= 0 ? x.line(base + s).pack(place.pack) : zeros<T>();
-      }
-      for (int64_t t = place.first; t < place.last; ++t) {
-        const int64_t start = problem.start(place.entry, t);
-        const Pack<T> upstream = dy.line(base + t).pack(place.pack);
-        for (int tap = 0; tap + 1 < kWidth; ++tap) {
-          last[tap] = last[tap + 1];
+        const int64_t s = t - kWidth + 1 + tap;
+        if (s >= start) {
+          add_product(sums[tap], upstream, x.line(base + s).pack(place.pack));
         }
-        last[kWidth - 1] = x.line(base + t).pack(place.pack);
+      }
+    }
+    Compute<T>* const share = shares + divide(i, packs).quotient * problem.channels * kWidth;
+    for (int j = 0; j < kPack<T>; ++j) {
+      const int64_t d = place.pack * kPack<T> + j;
+      if (d < problem.channels) {
         for (int tap = 0; tap < kWidth; ++tap) {
-          if (t - kWidth + 1 + tap >= start) {
-            add_product(sums[tap], upstream, last[tap]);
-          }
+          share[d * kWidth + tap] = sums[tap][j];
         }
-      }
-      for (int tap = 0; tap < kWidth; ++tap) {
-        store(divide(i, packs).quotient, place.pack, tap, sums[tap]);
       }
     }
   }
+};
+/// For any width: a thread has one tap of one channel.
+// Bytes: x and dy are read width times, mostly from the cache.
+template <class T>
+struct ConvolutionBackwardWeight<T, 0> {
+  Problem problem;
+  Lines<T> x;
+  Lines<T> dy;
+  Compute<T>* shares;
 
-  [[nodiscard]] DT_HD Pack<T> sum_of_tap(const Part& place, int64_t tap) const {
-    Pack<T> sum = zeros<T>();
+  DT_HD void operator()(int64_t i) const {
+    const Division by_tap = divide(i, problem.channels * problem.width);
+    const Division across = divide(by_tap.remainder, problem.channels);
+    const int64_t tap = across.quotient;
+    const int64_t d = across.remainder;
+    const Part place = part_of(problem, by_tap.quotient, 1, kPieceSteps);
+    const int64_t base = place.entry * problem.time;
+    Compute<T> sum = 0;
     for (int64_t t = place.first; t < place.last; ++t) {
       const int64_t s = t - problem.width + 1 + tap;
       if (s >= problem.start(place.entry, t)) {
-        const int64_t base = place.entry * problem.time;
-        add_product(sum, dy.line(base + t).pack(place.pack), x.line(base + s).pack(place.pack));
+        sum += dy.line(base + t)[d] * x.line(base + s)[d];
       }
     }
-    return sum;
-  }
-  DT_HD void store(int64_t piece, int64_t pack, int64_t tap, const Pack<T>& sum) const {
-    for (int j = 0; j < kPack<T>; ++j) {
-      const int64_t d = pack * kPack<T> + j;
-      if (d < problem.channels) {
-        shares[(piece * problem.channels + d) * problem.width + tap] = sum[j];
-      }
-    }
+    shares[(by_tap.quotient * problem.channels + d) * problem.width + tap] = sum;
   }
 };
 
@@ -250,14 +266,16 @@ void CudaBackend::causal_conv1d(const Tensor& x, const Tensor& weight, const Ten
   const Tensor b = dense(bias);
   visit_floating(out.dtype(), [&](auto tag) {
     using T = decltype(tag);
-    const int64_t threads = x.shape()[0] * call.pieces(kSteps) * packs_of<T>(call.problem.channels);
-    const auto run = [&](auto body) { launch_elements(current_stream(x.device()), threads, body); };
+    const Stream stream = current_stream(x.device());
+    const auto run = [&](auto body, int64_t threads) { launch_elements(stream, threads, body); };
     if (call.problem.width == 4) {
       run(ConvolutionForward<T, 4>{call.problem, rows_of<T>(from), data_of<const T>(w), data_of<const T>(b),
-                                   rows_of<T>(out)});
+                                   rows_of<T>(out)},
+          x.shape()[0] * call.pieces(kSteps) * packs_of<T>(call.problem.channels));
     } else {
       run(ConvolutionForward<T, 0>{call.problem, rows_of<T>(from), data_of<const T>(w), data_of<const T>(b),
-                                   rows_of<T>(out)});
+                                   rows_of<T>(out)},
+          out.numel());
     }
   });
 }
@@ -271,12 +289,15 @@ void CudaBackend::causal_conv1d_backward(const Tensor& x, const Tensor& weight, 
     const Tensor w = dense(weight);
     visit_floating(dy.dtype(), [&](auto tag) {
       using T = decltype(tag);
-      const int64_t threads = batch * call.pieces(kSteps) * packs_of<T>(call.problem.channels);
-      const auto run = [&](auto body) { launch_elements(current_stream(dy.device()), threads, body); };
+      const Stream stream = current_stream(dy.device());
       if (call.problem.width == 4) {
-        run(ConvolutionBackwardX<T, 4>{call.problem, rows_of<T>(upstream), data_of<const T>(w), rows_of<T>(dx)});
+        launch_elements(
+            stream, batch * call.pieces(kSteps) * packs_of<T>(call.problem.channels),
+            ConvolutionBackwardX<T, 4>{call.problem, rows_of<T>(upstream), data_of<const T>(w), rows_of<T>(dx)});
       } else {
-        run(ConvolutionBackwardX<T, 0>{call.problem, rows_of<T>(upstream), data_of<const T>(w), rows_of<T>(dx)});
+        launch_elements(
+            stream, dx.numel(),
+            ConvolutionBackwardX<T, 0>{call.problem, rows_of<T>(upstream), data_of<const T>(w), rows_of<T>(dx)});
       }
     });
   }
@@ -295,7 +316,7 @@ void CudaBackend::causal_conv1d_backward(const Tensor& x, const Tensor& weight, 
               threads);
         } else {
           run(ConvolutionBackwardWeight<T, 0>{call.problem, rows_of<T>(from), rows_of<T>(upstream), data_of<C>(shares)},
-              threads * call.problem.width);
+              pieces * dweight.numel());
         }
       }
       reduce(ReduceKind::sum, shares, as_rows(dweight, dweight.numel()));
