@@ -79,8 +79,13 @@ class ScanWarp {
 
   DT_DEVICE void run() {
     load_state();
+    const int stage_bytes = Shape::stage_bytes(block_.warps());
+    const int all_bytes = p_.stages * stage_bytes;
+    int next = 0;  // the stage that is filled next, in bytes, and the one that is read
+    int stage = 0;
     for (int i = 0; i < p_.stages - 1; ++i) {
-      fetch(i);
+      fetch(i, next);
+      next += stage_bytes;
     }
     for (int i = 0; i < chunks_; ++i) {
       if (p_.stages == 3) {
@@ -89,8 +94,10 @@ class ScanWarp {
         tile::wait_copies<0>();
       }
       block_.sync();  // the chunk is there for all, and nobody needs the one before any more
-      fetch(i + p_.stages - 1);
-      step(i);
+      fetch(i + p_.stages - 1, next);
+      step(i, stage);
+      next = next + stage_bytes == all_bytes ? 0 : next + stage_bytes;
+      stage = stage + stage_bytes == all_bytes ? 0 : stage + stage_bytes;
     }
     tile::wait_copies<0>();
     if (sequence_.state_out >= 0 && p_.final_state != nullptr) {
@@ -106,11 +113,11 @@ class ScanWarp {
   using TheRecord = typename Shape::TheRecord;
 
   template <class Tile>
-  [[nodiscard]] DT_DEVICE Tile part(int chunk, int offset) const {
-    return block_.template shared<Tile>(chunk % p_.stages * Shape::stage_bytes(block_.warps()) + offset);
+  [[nodiscard]] DT_DEVICE Tile part(int stage, int offset) const {
+    return block_.template shared<Tile>(stage + offset);
   }
-  [[nodiscard]] DT_DEVICE typename Shape::Values values(int chunk) const {
-    return part<typename Shape::Values>(chunk, Shape::kValues + block_.warp() * Shape::Values::kBytes);
+  [[nodiscard]] DT_DEVICE typename Shape::Values values(int stage) const {
+    return part<typename Shape::Values>(stage, Shape::kValues + block_.warp() * Shape::Values::kBytes);
   }
   [[nodiscard]] DT_DEVICE int rows_of(int chunk) const {
     const int64_t left = sequence_.length - int64_t{chunk} * C;
@@ -125,35 +132,35 @@ class ScanWarp {
   }
 
   /// Begins to copy a chunk to its stage; an empty group of copies where there is none.
-  DT_DEVICE void fetch(int chunk) const {
+  DT_DEVICE void fetch(int chunk, int stage) const {
     if (chunk < chunks_) {
       const int64_t number = sequence_.first_chunk + chunk;
       const unsigned char* const record = p_.records + record_index(number, head_, p_.heads) * TheRecord::kBytes;
       const BFloat16* const A = p_.A + record_index(number, p_.A_first + head_, p_.A_heads) * (C * C);
-      copy_parts(chunk, record);
-      tile::copy_async_raw(block_, part<typename Shape::Square>(chunk, Shape::kA), A);
-      tile::copy_async(block_.this_warp(), values(chunk), rows(p_.v, chunk, p_.first_head + head_, p_.HV));
+      copy_parts(stage, record);
+      tile::copy_async_raw(block_, part<typename Shape::Square>(stage, Shape::kA), A);
+      tile::copy_async(block_.this_warp(), values(stage), rows(p_.v, chunk, p_.first_head + head_, p_.HV));
     }
     tile::commit_copies();
   }
-  DT_DEVICE void copy_parts(int chunk, const unsigned char* record) const {
+  DT_DEVICE void copy_parts(int stage, const unsigned char* record) const {
     const auto copy_matrix = [&](auto to, int offset) {
       tile::copy_async_raw(block_, to, reinterpret_cast<const BFloat16*>(record + offset));
     };
     const auto copy_numbers = [&](auto to, int offset) {
       tile::copy_async_raw(block_, to, reinterpret_cast<const float*>(record + offset));
     };
-    copy_matrix(part<typename Shape::Rows>(chunk, TheRecord::kW), TheRecord::kW);
-    copy_matrix(part<typename Shape::Rows>(chunk, TheRecord::kKg), TheRecord::kKg);
+    copy_matrix(part<typename Shape::Rows>(stage, TheRecord::kW), TheRecord::kW);
+    copy_matrix(part<typename Shape::Rows>(stage, TheRecord::kKg), TheRecord::kKg);
     if constexpr (!Shape::kForBackward) {
-      copy_matrix(part<typename Shape::Rows>(chunk, TheRecord::kQg), TheRecord::kQg);
-      copy_matrix(part<typename Shape::Square>(chunk, TheRecord::kAqk), TheRecord::kAqk);
+      copy_matrix(part<typename Shape::Rows>(stage, TheRecord::kQg), TheRecord::kQg);
+      copy_matrix(part<typename Shape::Square>(stage, TheRecord::kAqk), TheRecord::kAqk);
     }
-    copy_numbers(part<typename Shape::Decay>(chunk, TheRecord::kDecay), TheRecord::kDecay);
-    copy_numbers(part<typename Shape::Beta>(chunk, TheRecord::kBeta), TheRecord::kBeta);
+    copy_numbers(part<typename Shape::Decay>(stage, TheRecord::kDecay), TheRecord::kDecay);
+    copy_numbers(part<typename Shape::Beta>(stage, TheRecord::kBeta), TheRecord::kBeta);
   }
 
-  DT_DEVICE void step(int chunk) {
+  DT_DEVICE void step(int chunk, int stage) {
     if (p_.h != nullptr && chunk % p_.chunks_per_h == 0) {
       store_state(p_.h + state_offset(sequence_.first_h + chunk / p_.chunks_per_h));
     }
@@ -162,7 +169,7 @@ class ScanWarp {
     if constexpr (Shape::kForBackward) {
       store_rounded_state(chunk, state);
     }
-    const auto decay = part<typename Shape::Decay>(chunk, TheRecord::kDecay);
+    const auto decay = part<typename Shape::Decay>(stage, TheRecord::kDecay);
     tile::unroll<kChannels>([&](auto c) {
       tile::each_lane([&](int lane) {
         tile::unroll<2>([&](auto half) {
@@ -174,34 +181,32 @@ class ScanWarp {
     });
 
     tile::FragA writes[kTokens];
-    find_writes(chunk, state, writes);
-    const auto kg = part<typename Shape::Rows>(chunk, TheRecord::kKg);
+    find_writes(chunk, stage, state, writes);
+    const auto kg = part<typename Shape::Rows>(stage, TheRecord::kKg);
     tile::unroll<kTokens>([&](auto t) {
       tile::unroll<kChannels>([&](auto c) { tile::mma(S_[c], writes[t], tile::load_b(kg, 16 * t, 16 * c)); });
     });
     if constexpr (!Shape::kForBackward) {
-      find_output(chunk, state, writes);
+      find_output(chunk, stage, state, writes);
     }
   }
 
   /// U^T, rounded.
-  DT_DEVICE void find_writes(int chunk, const tile::FragA (&state)[kChannels], tile::FragA (&writes)[kTokens]) const {
-    const auto v = values(chunk);
-    const auto beta = part<typename Shape::Beta>(chunk, TheRecord::kBeta);
-    const auto A = part<typename Shape::Square>(chunk, Shape::kA);
-    const auto w = part<typename Shape::Rows>(chunk, TheRecord::kW);
+  DT_DEVICE void find_writes(int chunk, int stage, const tile::FragA (&state)[kChannels],
+                             tile::FragA (&writes)[kTokens]) const {
+    const auto v = values(stage);
+    const auto beta = part<typename Shape::Beta>(stage, TheRecord::kBeta);
+    const auto A = part<typename Shape::Square>(stage, Shape::kA);
+    const auto w = part<typename Shape::Rows>(stage, TheRecord::kW);
     tile::Acc U[kTokens];
-    tile::FragA v_of[kTokens];
-    tile::unroll<kTokens>([&](auto t) {
-      U[t] = tile::zeros();
-      v_of[t] = tile::load_a_trans(v, 16 * t, 0);
-      tile::each(v_of[t], [&](int, int token, float& x) { x *= beta(0, 16 * t + token); });
-    });
+    tile::unroll<kTokens>([&](auto t) { U[t] = tile::zeros(); });
     tile::unroll<kTokens>([&](auto from) {
       constexpr int kFrom = decltype(from)::value;
+      tile::FragA v_of = tile::load_a_trans(v, 16 * kFrom, 0);
+      tile::each(v_of, [&](int, int token, float& x) { x *= beta(0, 16 * kFrom + token); });
       tile::unroll<kTokens - kFrom>([&](auto below) {
         constexpr int kTo = kFrom + decltype(below)::value;
-        tile::mma(U[kTo], v_of[kFrom], tile::load_b_trans(A, 16 * kTo, 16 * kFrom));
+        tile::mma(U[kTo], v_of, tile::load_b_trans(A, 16 * kTo, 16 * kFrom));
       });
     });
     tile::unroll<kChannels>([&](auto c) {
@@ -209,14 +214,14 @@ class ScanWarp {
     });
     tile::unroll<kTokens>([&](auto t) { writes[t] = tile::as_a(U[t]); });
     if constexpr (Shape::kForBackward) {
-      store_tokens(chunk, U, rows(p_.v_new, chunk, head_, p_.heads));
+      store_tokens(stage, U, rows(p_.v_new, chunk, head_, p_.heads));
     }
   }
 
-  DT_DEVICE void find_output(int chunk, const tile::FragA (&state)[kChannels],
+  DT_DEVICE void find_output(int chunk, int stage, const tile::FragA (&state)[kChannels],
                              const tile::FragA (&writes)[kTokens]) const {
-    const auto qg = part<typename Shape::Rows>(chunk, TheRecord::kQg);
-    const auto Aqk = part<typename Shape::Square>(chunk, TheRecord::kAqk);
+    const auto qg = part<typename Shape::Rows>(stage, TheRecord::kQg);
+    const auto Aqk = part<typename Shape::Square>(stage, TheRecord::kAqk);
     tile::Acc O[kTokens];
     tile::unroll<kTokens>([&](auto t) { O[t] = tile::zeros(); });
     tile::unroll<kChannels>([&](auto c) {
@@ -229,12 +234,12 @@ class ScanWarp {
         tile::mma(O[kTo], writes[kFrom], tile::load_b_trans(Aqk, 16 * kTo, 16 * kFrom));
       });
     });
-    store_tokens(chunk, O, rows(p_.o, chunk, p_.first_head + head_, p_.HV));
+    store_tokens(stage, O, rows(p_.o, chunk, p_.first_head + head_, p_.HV));
   }
 
   /// The transpose of [16 of V, C] to rows of tokens, by way of the place of v, which is no longer needed.
-  DT_DEVICE void store_tokens(int chunk, const tile::Acc (&x)[kTokens], const tile::GTile<BFloat16>& to) const {
-    const auto place = values(chunk);
+  DT_DEVICE void store_tokens(int stage, const tile::Acc (&x)[kTokens], const tile::GTile<BFloat16>& to) const {
+    const auto place = values(stage);
     tile::sync_warp();
     tile::unroll<kTokens>([&](auto t) { tile::store_trans(place, 16 * t, 0, x[t]); });
     tile::sync_warp();
