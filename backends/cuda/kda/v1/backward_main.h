@@ -113,12 +113,11 @@ struct BackwardMain {
   static_assert(kSums + Sums::kBytes <= kBeta);
 
   /// Registers of a warp: gradients; log decays from behind each token to the last of its piece (end), the piece being
-  /// 16 tokens at first and the chunk in the end; the log decay of each 16 tokens. `start`, from the first of 16 tokens
-  /// through each, is parked in shared memory.
+  /// 16 tokens at first and the chunk in the end. `start`, from the first of 16 tokens through each, is parked in
+  /// shared memory.
   struct Registers {
     BlockGradients<same_factors> to[kBlocks];
     tile::Acc end[kBlocks];
-    tile::PerLane<float, 2> total[kBlocks];
   };
   struct Tiles {
     TokensK q, k, g;
@@ -351,18 +350,16 @@ struct BackwardMain {
     tile::unroll<kBlocks>([&](auto b) {
       clear(r.to[b]);
       tile::fill(r.end[b], 0.0F);
-      tile::each_lane([&](int lane) { r.total[b](lane, 0) = r.total[b](lane, 1) = 0.0F; });
       if (16 * b < length) {
         const tile::Acc g = decays_of(p, t, channel, gate, head, length, b);
         const Ladder ladder = add_pairs_of_16(r.to[b], inputs_of(t, channel, b), g, t.dP, t.dM, t.diagonal, 16 * b);
         park(block, ladder.start, b);
         r.end[b] = ladder.end;
-        tile::each_lane(
-            [&](int lane) { tile::unroll<2>([&](auto row) { r.total[b](lane, row) = ladder.total(lane, row); }); });
       } else {
         park(block, r.end[b], b);
       }
     });
+    tile::sync_warp();
     tile::unroll<kBlocks / 2>([&](auto pair) {
       constexpr int left = 2 * decltype(pair)::value;
       if (16 * (left + 1) < length) {
@@ -383,20 +380,20 @@ struct BackwardMain {
       tile::FragA hat[half];
       tile::unroll<half>([&](auto b) { hat[b] = left_factors(inputs_of(t, channel, left + b), r.end[left + b]); });
       tile::unroll<half>([&](auto b) {
-        add_from_left<half>(r.to[right + b], inputs_of(t, channel, right + b), start_of<right + b, right>(block, r),
-                            hat, t.dP, t.dM, 16 * (right + b), 16 * left);
+        add_from_left<half>(r.to[right + b], inputs_of(t, channel, right + b), start_of<right + b, right>(block), hat,
+                            t.dP, t.dM, 16 * (right + b), 16 * left);
       });
     }
     RightFactors hat[half];
-    tile::unroll<half>([&](auto b) {
-      hat[b] = right_factors(inputs_of(t, channel, right + b), start_of<right + b, right>(block, r));
-    });
+    tile::unroll<half>(
+        [&](auto b) { hat[b] = right_factors(inputs_of(t, channel, right + b), start_of<right + b, right>(block)); });
     tile::unroll<half>([&](auto b) {
       add_from_right<half>(r.to[left + b], inputs_of(t, channel, left + b), r.end[left + b], hat, t.dP, t.dM,
                            16 * right, 16 * (left + b));
     });
-    tile::unroll<half>(
-        [&](auto b) { tile::unroll<half>([&](auto other) { add_to_rows(r.end[left + b], r.total[right + other]); }); });
+    tile::unroll<half>([&](auto b) {
+      tile::unroll<half>([&](auto other) { add_to_rows(r.end[left + b], total_of(block, right + other)); });
+    });
   }
 
   DT_DEVICE static void park(const tile::Block& block, const tile::Acc& start, int b) {
@@ -409,9 +406,20 @@ struct BackwardMain {
       });
     });
   }
+  /// The log decay of a block: the parked sum of its last token, which another lane holds.
+  DT_DEVICE static tile::PerLane<float, 2> total_of(const tile::Block& block, int b) {
+    const auto parked = block.shared<Parked>(kParked);
+    tile::PerLane<float, 2> total;
+    tile::each_lane([&](int lane) {
+      const auto x = parked.template read<4>(((2 * b + 1) * kWarps + block.warp()) * tile::kLanes + (lane | 3), 0);
+      total(lane, 0) = x[1];
+      total(lane, 1) = x[3];
+    });
+    return total;
+  }
   /// Log decays from the first token of block `first` through each of block b.
   template <int b, int first>
-  DT_DEVICE static tile::Acc start_of(const tile::Block& block, const Registers& r) {
+  DT_DEVICE static tile::Acc start_of(const tile::Block& block) {
     const auto parked = block.shared<Parked>(kParked);
     tile::Acc start;
     tile::each_lane([&](int lane) {
@@ -420,7 +428,7 @@ struct BackwardMain {
         tile::unroll<4>([&](auto i) { start.x(lane, 4 * half + i) = x[i]; });
       });
     });
-    tile::unroll<b - first>([&](auto other) { add_to_rows(start, r.total[b - 1 - other]); });
+    tile::unroll<b - first>([&](auto other) { add_to_rows(start, total_of(block, b - 1 - other)); });
     return start;
   }
 
@@ -430,7 +438,7 @@ struct BackwardMain {
                                                int length, Registers& r) {
     each_product(t.h, t.d_o, channel, length, [&](auto b, const tile::Acc& sum) {
       const BlockInputs in = inputs_of(t, channel, b);
-      const tile::Acc start = start_of<b, 0>(block, r);
+      const tile::Acc start = start_of<b, 0>(block);
       tile::each_lane([&](int lane) {
         tile::unroll<8>([&](auto i) {
           const float dq = p.scale * tile::ex2(start.x(lane, i)) * sum.x(lane, i);
@@ -441,7 +449,7 @@ struct BackwardMain {
     });
     each_product(t.h, t.lam, channel, length, [&](auto b, const tile::Acc& sum) {
       const BlockInputs in = inputs_of(t, channel, b);
-      const tile::Acc start = start_of<b, 0>(block, r);
+      const tile::Acc start = start_of<b, 0>(block);
       tile::ColVec dbeta;
       tile::fill(dbeta, 0.0F);
       tile::each_lane([&](int lane) {
@@ -470,14 +478,13 @@ struct BackwardMain {
         });
       });
     });
-    tile::PerLane<float, 2> whole;
-    tile::each_lane([&](int lane) {
-      tile::unroll<2>([&](auto row) {
-        float sum_of_blocks = r.total[0](lane, row);
-        tile::unroll<kBlocks - 1>([&](auto b) { sum_of_blocks += r.total[1 + b](lane, row); });
-        whole(lane, row) = tile::ex2(sum_of_blocks);
-      });
+    tile::PerLane<float, 2> whole = total_of(block, 0);
+    tile::unroll<kBlocks - 1>([&](auto b) {
+      const tile::PerLane<float, 2> total = total_of(block, 1 + b);
+      tile::each_lane([&](int lane) { tile::unroll<2>([&](auto row) { whole(lane, row) += total(lane, row); }); });
     });
+    tile::each_lane(
+        [&](int lane) { tile::unroll<2>([&](auto row) { whole(lane, row) = tile::ex2(whole(lane, row)); }); });
     add_passing(last, t, channel, whole);
     tile::finish(last);
     return last;
