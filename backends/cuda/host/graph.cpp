@@ -11,15 +11,19 @@
 namespace deltatape::cuda {
 
 struct Graph::Recorded {
+  explicit Recorded(Device device_of_graph) : device(device_of_graph), memory(std::make_shared<GraphMemory>(device)) {}
+  ~Recorded() { host::finish_all(); }
+  Recorded(const Recorded&) = delete;
+  Recorded& operator=(const Recorded&) = delete;
+
   Device device;
   std::shared_ptr<GraphMemory> memory;
   std::vector<std::function<void()>> work;
-  ~Recorded() { host::finish_all(); }
 };
 
 Graph Graph::record(Device device, const std::function<void()>& work) {
   Graph result;
-  result.recorded_ = std::shared_ptr<Recorded>(new Recorded{device, std::make_shared<GraphMemory>(device), {}});
+  result.recorded_ = std::make_shared<Recorded>(device);
   host::finish_all();
   {
     const RecordingGuard guard(result.recorded_->memory);

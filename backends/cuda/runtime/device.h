@@ -31,7 +31,7 @@ std::string compiled_architectures();
 class DeviceGuard {
  public:
   explicit DeviceGuard(Device device);
-  ~DeviceGuard();
+  ~DeviceGuard();  // NOLINT(performance-trivially-destructible): only the host twin's does nothing
   DeviceGuard(const DeviceGuard&) = delete;
   DeviceGuard& operator=(const DeviceGuard&) = delete;
 
