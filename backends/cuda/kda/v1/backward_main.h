@@ -436,6 +436,7 @@ struct BackwardMain {
   /// Gives the gradient of the log decay of the whole chunk.
   DT_DEVICE static tile::RowVec through_states(const tile::Block& block, const Params& p, const Tiles& t, int channel,
                                                int length, Registers& r) {
+    const auto shares = block.shared<Shares>(kShares);
     each_product(t.h, t.d_o, channel, length, [&](auto b, const tile::Acc& sum) {
       const BlockInputs in = inputs_of(t, channel, b);
       const tile::Acc start = start_of<b, 0>(block);
@@ -463,6 +464,11 @@ struct BackwardMain {
         });
       });
       add_shares(r.to[b].dbeta, dbeta);
+      tile::each_lane([&](int lane) {
+        if (lane < 16) {
+          shares.set(2 * kWarps + block.warp(), 16 * b + ColSums::place(lane), r.to[b].dbeta.x(lane));
+        }
+      });
     });
     tile::RowVec last;
     tile::fill(last, 0.0F);
@@ -621,11 +627,6 @@ struct BackwardMain {
         dot(dots, in.k, r.to[b].dk);
         share(1, dots);
       }
-      tile::each_lane([&](int lane) {
-        if (lane < 16) {
-          shares.set(2 * kWarps + block.warp(), 16 * b + ColSums::place(lane), r.to[b].dbeta.x(lane));
-        }
-      });
     });
     if (!whole) {
       tile::unroll<kBlocks>([&](auto b) {
