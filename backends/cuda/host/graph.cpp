@@ -18,6 +18,7 @@ struct Graph::Recorded {
 };
 
 Graph Graph::record(Device device, const std::function<void()>& work) {
+  check_not_recording_another();
   Graph result;
   result.recorded_ = std::shared_ptr<Recorded>(new Recorded{device, std::make_shared<GraphMemory>(device), {}});
   host::finish_all();
@@ -27,7 +28,6 @@ Graph Graph::record(Device device, const std::function<void()>& work) {
     work();
     result.recorded_->work = std::move(recorder.work);
   }
-  result.recorded_->memory->finish();
   return result;
 }
 
