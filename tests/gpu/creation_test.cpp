@@ -1,9 +1,12 @@
 // Tensors that a device makes from nothing: random numbers, constants and ranges, against the CPU's.
+#include "ops/creation.h"
+
 #include <doctest/doctest.h>
 
 #include <limits>
 
 #include "backends/backend.h"
+#include "ops/convert.h"
 #include "tests/gpu/device.h"
 #include "tests/gpu/kernel_cases.h"
 #include "tests/gpu/moved.h"
@@ -85,7 +88,7 @@ TEST_CASE("cuda creation: fill and arange [gpu]") {
     // Views with gaps, the gaps looked at too.
     for (const Shape& shape : {Shape{33}, Shape{7, 65}, Shape{3, 4, 5}}) {
       CAPTURE(to_string(shape));
-      const Tensor view = spread(zeros(shape, dtype));
+      const Tensor view = spread(zeros(shape, {dtype}));
       const Tensor there = moved(view, Device::cuda());
       backend_of(view).fill(3.0, view);
       backend_of(there).fill(3.0, there);
