@@ -16,7 +16,7 @@ struct Workplace {
   Workplace() {
     setenv("DELTATAPE_PROGRAM", DELTATAPE_TWIN_PROGRAM, 1);
     std::string text;
-    for (int i = 0; i < 30; ++i) {
+    for (int i = 0; i < 40; ++i) {
       text += "line " + std::to_string(i * 7919 % 1000) + " of a text to learn from\n";
     }
     write_bytes(folder / "text", text);
