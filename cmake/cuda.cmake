@@ -51,7 +51,7 @@ if(cuda)
   endforeach()
   # What nvcc generates for the host is not ours to warn about: -Wpedantic and -Wconversion are for the host twin's build
   # of the same files.
-  list(APPEND cuda_flags "SHELL:-Xcompiler -Wall,-Wextra" "SHELL:-diag-suppress 20012,20014")
+  list(APPEND cuda_flags "SHELL:-Xcompiler -Wall,-Wextra")
   if(DELTATAPE_WERROR)
     list(APPEND cuda_flags "SHELL:-Werror all-warnings")
   endif()

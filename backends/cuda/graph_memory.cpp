@@ -22,8 +22,9 @@ Owners& owners() {
   return *instance;
 }
 
-std::shared_ptr<GraphMemory>& recording() {
-  thread_local std::shared_ptr<GraphMemory> memory;
+// A plain pointer, for the same reason; the RecordingGuard owns.
+GraphMemory*& recording() {
+  thread_local GraphMemory* memory = nullptr;
   return memory;
 }
 
@@ -81,16 +82,22 @@ void GraphMemory::finish() {
 }
 
 GraphMemory* recording_memory(Device device) {
-  const std::shared_ptr<GraphMemory>& memory = recording();
-  return memory != nullptr && memory->device() == device ? memory.get() : nullptr;
+  GraphMemory* memory = recording();
+  return memory != nullptr && memory->device() == device ? memory : nullptr;
 }
 
-RecordingGuard::RecordingGuard(std::shared_ptr<GraphMemory> memory) {
+void check_not_recording_another() {
   check(recording() == nullptr, "Graph::record", "this thread is recording another graph, expected one at a time");
-  recording() = std::move(memory);
 }
 
-RecordingGuard::~RecordingGuard() { recording() = nullptr; }
+RecordingGuard::RecordingGuard(std::shared_ptr<GraphMemory> memory) : memory_(std::move(memory)) {
+  recording() = memory_.get();
+}
+
+RecordingGuard::~RecordingGuard() {
+  recording() = nullptr;
+  memory_->finish();
+}
 
 bool give_back_to_graph(void* block) {
   Owners& all = owners();
@@ -127,6 +134,11 @@ bool free_after_recording(void* block, void* data, size_t bytes, Device device) 
 void check_not_recording(const char* what, Device device) {
   check(recording_memory(device) == nullptr, what,
         "{} is recording a graph, and nothing can be waited for or read back", device);
+}
+
+void check_may_draw(const char* what, Device device) {
+  check(recording_memory(device) == nullptr, what,
+        "{} is recording a graph, whose replays would draw the same numbers each time", device);
 }
 
 }  // namespace cuda

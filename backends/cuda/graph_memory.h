@@ -32,7 +32,7 @@ class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
   const void* keep(const void* bytes, size_t count);
   /// Runs when the recording is over.
   void afterwards(std::function<void()> work) { afterwards_.push_back(std::move(work)); }
-  /// Ends the recording.
+  /// The recording is over, or has failed.
   void finish();
 
  private:
@@ -50,13 +50,18 @@ class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
 
 /// That of the graph which this thread is recording on `device`; nullptr otherwise.
 GraphMemory* recording_memory(Device device);
-/// While it lives, this thread records into `memory`.
+/// Throws Error while this thread records, on whatever device.
+void check_not_recording_another();
+/// While it lives, this thread records into `memory`, which is told the end of it. There may be no other.
 class RecordingGuard {
  public:
   explicit RecordingGuard(std::shared_ptr<GraphMemory> memory);
   ~RecordingGuard();
   RecordingGuard(const RecordingGuard&) = delete;
   RecordingGuard& operator=(const RecordingGuard&) = delete;
+
+ private:
+  std::shared_ptr<GraphMemory> memory_;
 };
 
 /// Gives a block back to the graph memory it is from; false when it is from none.
@@ -67,6 +72,8 @@ bool free_after_recording(void* block, void* data, size_t bytes, Device device);
 
 /// Throws Error while this thread records on `device`; `what` was about to wait for it.
 void check_not_recording(const char* what, Device device);
+/// The same for random numbers, of which a replay would draw those of the recording.
+void check_may_draw(const char* what, Device device);
 
 /// Blocks from the system, not in any stream's order. Defined by the runtime and by the host twin. take_system_block
 /// throws Error as allocate_on_device does.

@@ -9,6 +9,7 @@
 #include "backends/cuda/hd.h"
 #include "backends/cuda/runtime/place.h"
 #include "backends/cuda/runtime/stream.h"
+#include "core/error.h"
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
@@ -39,6 +40,14 @@ struct BlockContext {
 };
 
 namespace detail {
+
+/// Throws Error for more blocks than a launch may have.
+inline void check_grid(const char* function, Grid grid, Place where) {
+  constexpr int64_t kMostX = (int64_t{1} << 31) - 1;
+  constexpr int64_t kMostYZ = 65535;
+  check(grid.x <= kMostX && grid.y <= kMostYZ && grid.z <= kMostYZ, function,
+        "{}: the grid is {} x {} x {}, more than a launch may have", where.text(), grid.x, grid.y, grid.z);
+}
 
 inline constexpr int kElementThreads = 256;
 inline constexpr size_t kSharedWithoutAsking = size_t{48} << 10;
@@ -76,10 +85,12 @@ void launch_elements(const Stream& stream, int64_t n, const Body& body, Place wh
   if (n <= 0) {
     return;
   }
+  const int64_t blocks = n / detail::kElementThreads + (n % detail::kElementThreads == 0 ? 0 : 1);
+  detail::check_grid("launch_elements", {blocks}, where);
 #ifdef __CUDACC__
   const DeviceGuard guard(stream.device());
-  const auto blocks = static_cast<unsigned>((n + detail::kElementThreads - 1) / detail::kElementThreads);
-  detail::element_kernel<<<blocks, detail::kElementThreads, 0, static_cast<cudaStream_t>(stream.handle())>>>(n, body);
+  detail::element_kernel<<<static_cast<unsigned>(blocks), detail::kElementThreads, 0,
+                           static_cast<cudaStream_t>(stream.handle())>>>(n, body);
   check_cuda(cudaGetLastError(), "launch", stream.device(), where);
 #else
   host::submit(stream, where, [n, body] { host::for_each_in_order(n, body); });
@@ -95,6 +106,7 @@ void launch_blocks(const Stream& stream, Grid grid, int threads, size_t shared_b
   if (grid.x <= 0 || grid.y <= 0 || grid.z <= 0) {
     return;
   }
+  detail::check_grid("launch_blocks", grid, where);
 #ifdef __CUDACC__
   const DeviceGuard guard(stream.device());
   const auto kernel = detail::block_kernel<max_threads, min_blocks, Body>;
@@ -107,7 +119,7 @@ void launch_blocks(const Stream& stream, Grid grid, int threads, size_t shared_b
   kernel<<<blocks, static_cast<unsigned>(threads), shared_bytes, static_cast<cudaStream_t>(stream.handle())>>>(body);
   check_cuda(cudaGetLastError(), "launch", stream.device(), where);
 #else
-  host::check_block_launch(grid.x, grid.y, grid.z, threads, max_threads, shared_bytes, where);
+  host::check_block_launch(threads, max_threads, shared_bytes, where);
   host::submit(stream, where, [grid, threads, shared_bytes, body] {
     const host::SharedMemory shared(shared_bytes);
     host::for_each_in_order(grid.x * grid.y * grid.z, [&](int64_t block) {

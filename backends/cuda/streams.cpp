@@ -1,17 +1,15 @@
 // Which stream a thread uses.
-#include <optional>
-#include <vector>
-
 #include "backends/cuda/runtime/default_stream.h"
 #include "backends/cuda/runtime/stream.h"
 
 namespace deltatape::cuda {
 namespace {
 
-// By device; what a StreamGuard of this thread has put there.
-std::optional<Stream>& chosen(Device device) {
-  thread_local std::vector<std::optional<Stream>> streams(static_cast<size_t>(cuda_device_count()));
-  return streams.at(static_cast<size_t>(device.index()));
+// The innermost StreamGuard of this thread. A plain pointer: tensors with static storage duration are freed after
+// the thread's objects are gone.
+StreamGuard*& innermost() {
+  thread_local StreamGuard* guard = nullptr;
+  return guard;
 }
 
 // Work that comes on `second` begins after what is on `first`.
@@ -24,20 +22,22 @@ void join(const Stream& first, const Stream& second) {
 }  // namespace
 
 Stream current_stream(Device device) {
-  const std::optional<Stream>& stream = chosen(device);
-  return stream ? *stream : default_stream(device);
+  for (const StreamGuard* guard = innermost(); guard != nullptr; guard = guard->outer_) {
+    if (guard->stream_.device() == device) {
+      return guard->stream_;
+    }
+  }
+  return default_stream(device);
 }
 
 StreamGuard::StreamGuard(Stream stream)
-    : stream_(std::move(stream)),
-      previous_(current_stream(stream_.device())),
-      had_previous_(chosen(stream_.device()).has_value()) {
+    : stream_(std::move(stream)), previous_(current_stream(stream_.device())), outer_(innermost()) {
   join(previous_, stream_);
-  chosen(stream_.device()) = stream_;
+  innermost() = this;
 }
 
 StreamGuard::~StreamGuard() {
-  chosen(stream_.device()) = had_previous_ ? std::optional(previous_) : std::nullopt;
+  innermost() = outer_;
   try {
     join(stream_, previous_);
   } catch (const std::exception&) {  // the device has failed: whoever waits for the stream learns it

@@ -165,6 +165,40 @@ TEST_SUITE("cuda") {
                 "synchronize: cuda:0 is recording a graph, and nothing can be waited for or read back");
     CHECK_FALSE(is_recording(Device::cuda()));
     CHECK(sum(x).item() == 4.0);
+    const auto nothing = [] {};
+    CHECK_ERROR(Graph::record(Device::cuda(), [&] { Graph::record(Device::cuda(), nothing); }),
+                "Graph::record: this thread is recording another graph, expected one at a time");
+    // Memory that is let go by a recording that fails is freed all the same, the graph's own too.
+    const auto used = [] {
+      synchronize(Device::cuda());
+      return cuda::device_memory(Device::cuda()).used;
+    };
+    const size_t before = used();
+    Tensor y = ones({1000}, {DType::f32, Device::cuda()});
+    CHECK_THROWS_AS(Graph::record(Device::cuda(),
+                                  [&] {
+                                    const Tensor z = add(y, 1.0);
+                                    y = Tensor();
+                                    std::ignore = z.item();
+                                  }),
+                    Error);
+    CHECK(used() == before);
+  }
+
+  TEST_CASE("graph: random numbers cannot be recorded [gpu]") {
+    if (!have_device()) {
+      return;
+    }
+    const TensorOptions there{DType::f32, Device::cuda()};
+    Generator generator(1);
+    const std::string reason = ": cuda:0 is recording a graph, whose replays would draw the same numbers each time";
+    CHECK_ERROR(Graph::record(Device::cuda(), [&] { rand({4}, generator, there); }), "uniform" + reason);
+    CHECK_ERROR(Graph::record(Device::cuda(), [&] { randn({4}, generator, there); }), "normal" + reason);
+    CHECK_ERROR(Graph::record(Device::cuda(),
+                              [&] {
+                                randint(0, 9, {4}, generator, {DType::i64, Device::cuda()});
+                              }),
+                "random_integers" + reason);
   }
 
   TEST_CASE("graph: copies from the host keep their numbers [gpu]") {

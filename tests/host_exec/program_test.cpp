@@ -9,14 +9,14 @@
 namespace deltatape::test {
 namespace {
 
-constexpr const char* kSmallModel = R"({"model_type":"kda","hidden_size":16,"num_heads":2,"head_dim":8,
-  "num_hidden_layers":1,"intermediate_size":32,"vocab_size":256})";
+constexpr const char* kSmallModel = R"({"model_type":"kda","hidden_size":8,"num_heads":1,"head_dim":8,
+  "num_hidden_layers":1,"intermediate_size":8,"vocab_size":256})";
 
 struct Workplace {
   Workplace() {
     setenv("DELTATAPE_PROGRAM", DELTATAPE_TWIN_PROGRAM, 1);
     std::string text;
-    for (int i = 0; i < 200; ++i) {
+    for (int i = 0; i < 40; ++i) {
       text += "line " + std::to_string(i * 7919 % 1000) + " of a text to learn from\n";
     }
     write_bytes(folder / "text", text);
@@ -26,12 +26,24 @@ struct Workplace {
   // The losses and gradient norms of a run.
   std::vector<double> train(const std::string& out, const std::vector<std::string>& more) const {
     std::vector<std::string> arguments = {
-        "train",     "--text", path("text"), "--config", path("small.json"), "--out", path(out), "--steps", "5",
-        "--seq-len", "20",     "--batch",    "2",        "--eval-every",     "2"};
+        "train",     "--text", path("text"), "--config", path("small.json"), "--out", path(out), "--steps", "3",
+        "--seq-len", "12",     "--batch",    "2",        "--eval-every",     "0"};
     arguments.insert(arguments.end(), more.begin(), more.end());
+    run(arguments);
+    return numbers_of(out);
+  }
+  // The same when half a run is made and then the rest.
+  std::vector<double> train_in_parts(const std::string& out, const std::vector<std::string>& more) const {
+    train(out, more);
+    run({"train", "--out", path(out), "--resume", "--steps", "6"});
+    return numbers_of(out);
+  }
+  static void run(const std::vector<std::string>& arguments) {
     const ProgramResult result = run_program(arguments);
     CAPTURE(result.err);
     REQUIRE(result.exit_code == 0);
+  }
+  std::vector<double> numbers_of(const std::string& out) const {
     std::vector<double> numbers;
     const std::string lines = read_bytes(folder / out / "metrics.jsonl");
     size_t start = 0;
@@ -64,6 +76,16 @@ TEST_SUITE("program") {
       }
       CHECK(graph == cuda);
     }
+  }
+
+  TEST_CASE("train --cuda-graph resumed is the plain run resumed, to the bit") {
+    const Workplace place;
+    const std::vector<double> plain = place.train_in_parts("plain", {"--device", "cuda"});
+    const std::vector<double> graph = place.train_in_parts("graph", {"--device", "cuda", "--cuda-graph"});
+    CHECK(plain.size() >= 12);  // loss and norm of six steps
+    CHECK(graph == plain);
+    const auto model = [&](const std::string& run) { return read_bytes(place.folder / run / "model.safetensors"); };
+    CHECK(model("graph") == model("plain"));
   }
 
   TEST_CASE("train --cuda-graph where not all targets count") {

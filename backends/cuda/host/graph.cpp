@@ -22,6 +22,7 @@ struct Graph::Recorded {
 };
 
 Graph Graph::record(Device device, const std::function<void()>& work) {
+  check_not_recording_another();
   Graph result;
   result.recorded_ = std::make_shared<Recorded>(device);
   host::finish_all();
@@ -31,7 +32,6 @@ Graph Graph::record(Device device, const std::function<void()>& work) {
     work();
     result.recorded_->work = std::move(recorder.work);
   }
-  result.recorded_->memory->finish();
   return result;
 }
 

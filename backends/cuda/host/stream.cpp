@@ -122,12 +122,8 @@ void SharedMemory::check_end() const {
         "launch_blocks", "a block wrote behind its {} bytes of shared memory", bytes_);
 }
 
-void check_block_launch(int64_t x, int64_t y, int64_t z, int threads, int max_threads, size_t shared_bytes,
-                        Place where) {
-  constexpr int64_t kMostX = (int64_t{1} << 31) - 1;
-  constexpr int64_t kMostYZ = 65535;
+void check_block_launch(int threads, int max_threads, size_t shared_bytes, Place where) {
   const std::string place = where.text();
-  check(x <= kMostX && y <= kMostYZ && z <= kMostYZ, "launch_blocks", "the grid is [{}, {}, {}] at {}", x, y, z, place);
   check(threads > 0 && threads % 32 == 0 && threads <= max_threads && max_threads <= 1024, "launch_blocks",
         "threads is {} at {}, expected a multiple of 32 up to {}", threads, place, max_threads);
   constexpr size_t kMostShared = size_t{227} << 10;

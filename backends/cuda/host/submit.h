@@ -66,7 +66,6 @@ class SharedMemory {
 };
 
 /// Throws Error for a launch that a GPU would refuse.
-void check_block_launch(int64_t x, int64_t y, int64_t z, int threads, int max_threads, size_t shared_bytes,
-                        Place where);
+void check_block_launch(int threads, int max_threads, size_t shared_bytes, Place where);
 
 }  // namespace deltatape::cuda::host

@@ -4,11 +4,13 @@
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 
+#include <exception>
 #include <map>
 #include <mutex>
 #include <string>
 #include <utility>
 
+#include "backends/cuda/graph_memory.h"
 #include "backends/cuda/runtime/check.h"
 #include "backends/cuda/runtime/device.h"
 #include "core/error.h"
@@ -66,7 +68,9 @@ void check_blas(cublasStatus_t status, const char* call, Device device) {
 struct Handle {
   cublasHandle_t handle = nullptr;
   void* workspace = nullptr;
+  bool ready = false;  // otherwise something has failed, and is tried again
 };
+constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA advises for Hopper
 struct Handles {
   std::mutex mutex;  // a handle serves one thread at a time
   std::map<std::pair<int, void*>, Handle> of;
@@ -79,20 +83,23 @@ Handles& handles() {
 }
 
 cublasHandle_t handle_of(Handles& all, const Stream& stream) {
-  constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA advises for Hopper
   Handle& known = all.of[{stream.device().index(), stream.handle()}];
-  if (known.handle == nullptr) {
+  if (!known.ready) {
     const Device device = stream.device();
-    cublasHandle_t made = nullptr;
-    check_blas(library().create(&made), "cublasCreate", device);
-    check_blas(library().set_stream(made, static_cast<cudaStream_t>(stream.handle())), "cublasSetStream", device);
-    check_cuda(cudaMalloc(&known.workspace, kWorkspace), "cudaMalloc", device);
-    check_blas(library().set_workspace(made, known.workspace, kWorkspace), "cublasSetWorkspace", device);
-    check_blas(
-        library().set_math_mode(
-            made, static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
-        "cublasSetMathMode", device);
-    known.handle = made;
+    if (known.workspace == nullptr) {
+      known.workspace = take_system_block(kWorkspace, device);
+    }
+    if (known.handle == nullptr) {
+      check_blas(library().create(&known.handle), "cublasCreate", device);
+    }
+    check_blas(library().set_stream(known.handle, static_cast<cudaStream_t>(stream.handle())), "cublasSetStream",
+               device);
+    check_blas(library().set_workspace(known.handle, known.workspace, kWorkspace), "cublasSetWorkspace", device);
+    check_blas(library().set_math_mode(
+                   known.handle,
+                   static_cast<cublasMath_t>(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)),
+               "cublasSetMathMode", device);
+    known.ready = true;
   }
   return known.handle;
 }
@@ -147,10 +154,20 @@ void release_products(const Stream& stream) noexcept {
   Handles& all = handles();
   const std::scoped_lock lock(all.mutex);
   const auto found = all.of.find({stream.device().index(), stream.handle()});
-  if (found != all.of.end()) {
-    library().destroy(found->second.handle);
-    cudaFree(found->second.workspace);
-    all.of.erase(found);
+  if (found == all.of.end()) {
+    return;
+  }
+  const Handle released = found->second;
+  all.of.erase(found);
+  try {
+    const DeviceGuard guard(stream.device());
+    if (released.handle != nullptr) {
+      library().destroy(released.handle);
+    }
+    if (released.workspace != nullptr) {
+      put_system_block(released.workspace, kWorkspace, stream.device());
+    }
+  } catch (const std::exception&) {  // the driver is gone, and what it kept with it
   }
 }
 

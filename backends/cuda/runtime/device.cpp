@@ -5,6 +5,7 @@
 #include <deque>
 #include <mutex>
 
+#include "backends/cuda/architectures.h"
 #include "backends/cuda/runtime/check.h"
 #include "core/error.h"
 
@@ -16,11 +17,27 @@ struct Devices {
   std::string reason;
 };
 
+// The first of `count` devices: those up to one that the kernels were not compiled for. CUDA puts the fastest first.
+Devices with_kernels(int count) {
+  for (int index = 0; index < count; ++index) {
+    int major = 0;
+    int minor = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
+    if (!cuda::runs_on(DELTATAPE_CUDA_ARCHITECTURES, major, minor)) {
+      return {index, index > 0 ? ""
+                               : fmt::format("cuda:0 is of compute capability {}.{}, and the kernels are for sm {}",
+                                             major, minor, DELTATAPE_CUDA_ARCHITECTURES)};
+    }
+  }
+  return {count, ""};
+}
+
 Devices ask_for_devices() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaSuccess && count > 0) {
-    return {count, ""};
+    return with_kernels(count);
   }
   cudaGetLastError();  // the error is kept here, and no later call is to report it
   int driver = 0;
@@ -38,7 +55,7 @@ Devices ask_for_devices() {
 }
 
 const Devices& devices() {
-  static const Devices found = ask_for_devices();
+  static const Devices& found = *new Devices(ask_for_devices());  // tensors with static storage duration are freed last
   return found;
 }
 
@@ -58,8 +75,8 @@ void fail_cuda(cudaError_t error, std::string_view call, Device device, Place wh
 }
 
 const DeviceProperties& device_properties(Device device) {
-  static std::mutex mutex;
-  static std::deque<DeviceProperties> known(static_cast<size_t>(cuda_device_count()));
+  static auto& mutex = *new std::mutex;
+  static auto& known = *new std::deque<DeviceProperties>(static_cast<size_t>(cuda_device_count()));
   const std::scoped_lock lock(mutex);
   DeviceProperties& properties = known.at(static_cast<size_t>(device.index()));
   if (properties.name.empty()) {

@@ -2,10 +2,13 @@
 
 #include <cuda_runtime_api.h>
 
+#include <exception>
+
 #include "backends/cuda/graph_memory.h"
 #include "backends/cuda/runtime/blas.h"
 #include "backends/cuda/runtime/check.h"
 #include "backends/cuda/runtime/device.h"
+#include "backends/cuda/runtime/memory.h"
 #include "backends/cuda/runtime/stream.h"
 
 namespace deltatape::cuda {
@@ -19,11 +22,15 @@ struct Graph::Recorded {
   explicit Recorded(Device device_of_graph)
       : device(device_of_graph), stream(Stream::create(device)), memory(std::make_shared<GraphMemory>(device)) {}
   ~Recorded() {
-    if (executable != nullptr) {
-      cudaStreamSynchronize(handle(stream));
-      cudaGraphExecDestroy(executable);
+    if (executable == nullptr) {
+      return;
     }
-    release_products(stream);
+    try {
+      const DeviceGuard guard(device);
+      cudaDeviceSynchronize();  // replays may be on any of its streams
+      cudaGraphExecDestroy(executable);
+    } catch (const std::exception&) {  // the driver is gone, and the graph with it
+    }
   }
   Recorded(const Recorded&) = delete;
   Recorded& operator=(const Recorded&) = delete;
@@ -35,12 +42,13 @@ struct Graph::Recorded {
 };
 
 Graph Graph::record(Device device, const std::function<void()>& work) {
+  check_not_recording_another();
   Graph result;
   result.recorded_ = std::make_shared<Recorded>(device);
   Recorded& recorded = *result.recorded_;
   const DeviceGuard device_guard(device);
   prepare_products(recorded.stream);
-  synchronize(device);
+  release_cached_device_memory(device);  // the graph has memory of its own
   const StreamGuard stream_guard(recorded.stream);
   cudaGraph_t graph = nullptr;
   {
@@ -60,7 +68,6 @@ Graph Graph::record(Device device, const std::function<void()>& work) {
     }
     check_cuda(cudaStreamEndCapture(handle(recorded.stream), &graph), "cudaStreamEndCapture", device);
   }
-  recorded.memory->finish();
   const cudaError_t error = cudaGraphInstantiate(&recorded.executable, graph, 0);
   cudaGraphDestroy(graph);
   check_cuda(error, "cudaGraphInstantiate", device);

@@ -23,8 +23,8 @@ cudaStream_t handle(const Stream& stream) { return static_cast<cudaStream_t>(str
 
 // The device's own pool, told once to keep what it has: asking the system for memory makes everything wait.
 cudaMemPool_t pool(Device device) {
-  static std::mutex mutex;
-  static std::vector<cudaMemPool_t> pools(static_cast<size_t>(cuda_device_count()), nullptr);
+  static auto& mutex = *new std::mutex;  // never destroyed: tensors with static storage duration are freed last
+  static auto& pools = *new std::vector<cudaMemPool_t>(static_cast<size_t>(cuda_device_count()), nullptr);
   const std::scoped_lock lock(mutex);
   cudaMemPool_t& known = pools.at(static_cast<size_t>(device.index()));
   if (known == nullptr) {
@@ -172,6 +172,10 @@ void free_on_device(void* data, size_t bytes, Device device) noexcept {
   using namespace cuda;
   if (data == nullptr) {
     return;
+  }
+  int ignored = 0;
+  if (cudaGetDevice(&ignored) == cudaErrorCudartUnloading) {
+    return;  // the program ends, and the memory goes with it
   }
   try {
     if (free_after_recording(data, data, bytes, device) || give_back_to_graph(data)) {

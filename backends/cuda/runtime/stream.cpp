@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backends/cuda/graph_memory.h"
+#include "backends/cuda/runtime/blas.h"
 #include "backends/cuda/runtime/check.h"
 #include "backends/cuda/runtime/default_stream.h"
 #include "backends/cuda/runtime/device.h"
@@ -27,15 +28,17 @@ cudaStream_t new_stream(Device device) {
 
 Stream Stream::create(Device device) {
   Stream stream(device, new_stream(device));
-  stream.owner_ =
-      std::shared_ptr<void>(stream.handle_, [](void* owned) { cudaStreamDestroy(static_cast<cudaStream_t>(owned)); });
+  stream.owner_ = std::shared_ptr<void>(stream.handle_, [device](void* owned) {
+    release_products({device, owned});  // another stream may come to have this handle
+    cudaStreamDestroy(static_cast<cudaStream_t>(owned));
+  });
   return stream;
 }
 
 // Never destroyed: tensors with static storage duration are freed after every other static object.
 Stream default_stream(Device device) {
-  static std::mutex mutex;
-  static std::vector<cudaStream_t> streams(static_cast<size_t>(cuda_device_count()), nullptr);
+  static auto& mutex = *new std::mutex;
+  static auto& streams = *new std::vector<cudaStream_t>(static_cast<size_t>(cuda_device_count()), nullptr);
   const std::scoped_lock lock(mutex);
   cudaStream_t& stream = streams.at(static_cast<size_t>(device.index()));
   if (stream == nullptr) {

@@ -31,8 +31,9 @@ class Stream {
 /// The stream that this thread's work on `device` goes to.
 Stream current_stream(Device device);
 
-/// While it lives, this thread's work on the stream's device goes to that stream. It begins after the work that is on
-/// the stream used before, and that stream goes on after it: memory may change hands at both ends without further care.
+/// While it lives, this thread's work on the stream's device goes to that stream; guards end in the reverse of the
+/// order in which they began. It begins after the work that is on the stream used before, and that stream goes on after
+/// it: memory may change hands at both ends without further care.
 class StreamGuard {
  public:
   explicit StreamGuard(Stream stream);
@@ -41,9 +42,11 @@ class StreamGuard {
   StreamGuard& operator=(const StreamGuard&) = delete;
 
  private:
+  friend Stream current_stream(Device device);
+
   Stream stream_;
   Stream previous_;
-  bool had_previous_;
+  StreamGuard* outer_;
 };
 
 /// A mark on a stream.

@@ -29,13 +29,15 @@ void start_warps(const Stream& stream, const WarpLaunch& size, const typename Ke
   check_cuda(cudaGetLastError(), "launch", stream.device(), where);
 }
 
-/// Starts a kernel on a stream; nothing where a side of the grid is 0. Throws Error when CUDA refuses.
+/// Starts a kernel on a stream; nothing where a side of the grid is 0. Throws Error when it
+/// has more blocks than a launch may have, and when CUDA refuses.
 template <class Kernel>
 void launch_warps(const Stream& stream, const WarpLaunch& size, const typename Kernel::Params& params,
                   cuda::Place where = cuda::Place::here()) {
   if (size.grid.x <= 0 || size.grid.y <= 0 || size.grid.z <= 0) {
     return;
   }
+  detail::check_grid("tile::launch_warps", size.grid, where);
   const DeviceGuard guard(stream.device());
   if constexpr (requires { Kernel::kSharedBytes; }) {  // a kernel that does not name it is launched in several sizes
     if (size.warps == Kernel::kWarps) {
