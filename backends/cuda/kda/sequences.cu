@@ -58,6 +58,13 @@ Tensor to_device(const std::vector<int64_t>& numbers, Device device) {
   return result;
 }
 
+SlotTables::SlotTables(const KernelDecode& decode, Device device)
+    : sequences_(static_cast<int64_t>(decode.first_slot.size())) {
+  std::vector<int64_t> numbers = decode.first_slot;
+  numbers.insert(numbers.end(), decode.slots.begin(), decode.slots.end());
+  memory_ = to_device(numbers, device);
+}
+
 SequenceTables sequence_tables(const KernelProblem& problem, int64_t chunk, Device device) {
   SequenceTables tables;
   tables.sequences = static_cast<int64_t>(problem.sequences.size());

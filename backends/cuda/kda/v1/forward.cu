@@ -129,7 +129,7 @@ void forward(const KernelProblem& problem, const KernelInputs& inputs, const Ker
                                            : empty({plan.chunks * plan.heads * plan.C * plan.C}, {DType::bf16, device});
 
   PrepArguments prep = operands.arguments(problem);
-  prep.chunks = plan.chunks > 0 ? tables.chunk_entries() : nullptr;
+  prep.chunks = tables.chunk_entries();
   prep.records = static_cast<unsigned char*>(records.mutable_raw());
   prep.A = static_cast<BFloat16*>(A.mutable_raw());
   ScanArguments scan;
