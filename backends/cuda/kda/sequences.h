@@ -48,10 +48,10 @@ struct SequenceTables {
 };
 
 /// The tables of a problem for chunks of `chunk` tokens (0: without chunks), made on `device`'s current stream. The
-/// numbers travel as arguments of kernels: nothing waits, and a captured graph may run again at any time.
+/// numbers travel as to_device says, and a captured graph may run again at any time.
 SequenceTables sequence_tables(const KernelProblem& problem, int64_t chunk, Device device);
 
-/// These numbers in device memory, i64 [count]. They travel as arguments of kernels.
+/// These numbers in device memory, i64 [count]. Up to 7680 travel as arguments of kernels: nothing waits. More are copied.
 Tensor to_device(const std::vector<int64_t>& numbers, Device device);
 
 /// Which states of its pool a decode call reads and writes, in device memory.
