@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/kda/fused.h"
 #include "ops/kda/plan.h"
@@ -111,6 +112,24 @@ std::string plan_text(const KDACase& c) {
   return kda::plan(c.options, shapes, Device::cuda()).text;
 }
 
+/// dA_log is one sum per head over all tokens and channels, whose terms have both signs and may cancel. The root of the
+/// sum of their squares, per head and in the root mean square over heads: what the sum is relative to when each term
+/// has an error of its own. `dg` is the gradient of the logits.
+double size_of_terms(const KDACase& c, const Tensor& dg) {
+  const std::vector<double> logits = c.inputs.g.to_vector<double>();
+  const std::vector<double> bias = c.inputs.dt_bias.to_vector<double>();
+  const std::vector<double> gradients = dg.to_vector<double>();
+  double squares = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const double z = logits[i] + bias[i % bias.size()];
+    // A_log moves log decay by z d/dz of it with the lower bound, and by itself with the standard gate.
+    const double softplus = std::max(z, 0.0) + std::log1p(std::exp(-std::fabs(z)));
+    const double factor = c.options.gate == kda::Gate::standard ? softplus * (1.0 + std::exp(-z)) : z;
+    squares += gradients[i] * factor * gradients[i] * factor;
+  }
+  return std::sqrt(squares / static_cast<double>(c.inputs.g.size(2)));
+}
+
 /// kda::run of a bf16 case on the device near the recurrence in f64 on the same numbers, with and without what forward
 /// keeps for backward.
 void check_chunks(const KDACase& narrow) {
@@ -125,6 +144,14 @@ void check_chunks(const KDACase& narrow) {
     const double error = test::relative_error(actual[i].second, expected[i].second);
     CAPTURE(error);
     const std::string& name = actual[i].first;
+    if (name == "dA_log") {
+      const double terms = size_of_terms(in_dtype(narrow, DType::f64), test::find(expected, "dg"));
+      const double difference = test::largest_difference(actual[i].second, expected[i].second);
+      CAPTURE(terms);
+      CAPTURE(difference);
+      CHECK((error <= 0.012 || difference <= 0.012 * terms));
+      continue;
+    }
     CHECK(error <= (name == "o" || name == "ht" ? 0.008 : 0.012));
   }
   KDACase saving = narrow;
