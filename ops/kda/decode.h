@@ -5,7 +5,9 @@
 
 namespace deltatape::kda {
 
-/// Which states of a pool N sequences of m tokens start from and write. i64 or i32.
+/// Which states of a pool N sequences of m tokens start from and write. i64 or i32, each on q's device or on the CPU. A
+/// call reads them on the host: one on a CUDA device costs a wait for all that the device has to do, and cannot be read
+/// while a graph is being recorded; one on the CPU costs neither, and a graph keeps its numbers.
 struct DecodeSlots {
   /// [N,m], or [N] for m = 1: token j of sequence n leaves its state in slots[n][j]. Negative: the token is padding; it
   /// is not read, the state passes it by, nothing is written and its output is zero.

@@ -99,6 +99,9 @@ std::string saved_text(const Options& options, const KernelPlan& kernel, Device 
                        kCheckpointSteps);
   }
   const int64_t bytes = kernel.saved_shape.numel() * static_cast<int64_t>(size_of(kernel.saved_dtype));
+  if (bytes == 0) {
+    return "; backward computes what it needs again (forward keeps nothing here)";
+  }
   return fmt::format("; backward reads the {:.1f} MiB that forward keeps (save_intermediates)",
                      static_cast<double>(bytes) / (1 << 20));
 }

@@ -43,6 +43,21 @@ class MemoryLimit {
   size_t previous_;
 };
 
+/// While it lives, this thread's devices have such blocks and multiprocessors: plans are made for them, nothing else
+/// changes.
+class PretendedDevice {
+ public:
+  PretendedDevice(int major, int multiprocessors, size_t shared_per_block);
+  ~PretendedDevice();
+  PretendedDevice(const PretendedDevice&) = delete;
+  PretendedDevice& operator=(const PretendedDevice&) = delete;
+
+ private:
+  int major_;
+  int multiprocessors_;
+  size_t shared_per_block_;
+};
+
 /// Launches since the process started.
 int64_t launches();
 

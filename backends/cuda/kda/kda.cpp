@@ -68,7 +68,8 @@ KernelPlan plan(const KernelProblem& problem, DType dtype, Device device) {
                            memory_text(memory.backward_bytes, memory.backward_heads, problem.HV));
   }
   if (why_not.forward.empty()) {
-    const bool keeps = problem.save_intermediates && why_not.backward.empty();
+    const bool keeps =
+        problem.save_intermediates && why_not.backward.empty() && v1::plan_backward(problem, device, true).takes_saved;
     const v1::ForwardPlan forward = v1::plan_forward(problem, device, keeps);
     plan.forward_bytes = forward.bytes;
     plan.text = fmt::format("forward {} ({})", chunks_text(forward.C, forward.centred),

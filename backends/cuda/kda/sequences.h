@@ -37,19 +37,33 @@ struct SequenceTables {
   int64_t checkpoints = 0;
   int64_t longest = 0;  // tokens
 
-  /// [sequences], longest first, in the problem's order where they are equally long.
+  /// [sequences], longest first, in the problem's order where they are equally long. Null where there are none.
   [[nodiscard]] const SequenceEntry* sequence_entries() const {
-    return static_cast<const SequenceEntry*>(sequence_memory.raw());
+    return sequence_memory.defined() ? static_cast<const SequenceEntry*>(sequence_memory.raw()) : nullptr;
   }
-  /// [chunks], sequence after sequence in the problem's order.
-  [[nodiscard]] const ChunkEntry* chunk_entries() const { return static_cast<const ChunkEntry*>(chunk_memory.raw()); }
+  /// [chunks], sequence after sequence in the problem's order. Null where there are none.
+  [[nodiscard]] const ChunkEntry* chunk_entries() const {
+    return chunk_memory.defined() ? static_cast<const ChunkEntry*>(chunk_memory.raw()) : nullptr;
+  }
 };
 
 /// The tables of a problem for chunks of `chunk` tokens (0: without chunks), made on `device`'s current stream. The
-/// numbers travel as arguments of kernels: nothing waits, and a captured graph may run again at any time.
+/// numbers travel as to_device says, and a captured graph may run again at any time.
 SequenceTables sequence_tables(const KernelProblem& problem, int64_t chunk, Device device);
 
-/// These numbers in device memory, i64 [count]. They travel as arguments of kernels.
+/// These numbers in device memory, i64 [count]. Up to 7680 are arguments of kernels: nothing waits. More are copied.
 Tensor to_device(const std::vector<int64_t>& numbers, Device device);
+
+/// Which states of its pool a decode call reads and writes, in device memory.
+class SlotTables {
+ public:
+  SlotTables(const KernelDecode& decode, Device device);
+  [[nodiscard]] const int64_t* first_slot() const { return static_cast<const int64_t*>(memory_.raw()); }  // [N]
+  [[nodiscard]] const int64_t* slots() const { return first_slot() + sequences_; }                        // [N,m]
+
+ private:
+  Tensor memory_;  // both, one behind the other: one transfer
+  int64_t sequences_;
+};
 
 }  // namespace deltatape::cuda::kda

@@ -185,6 +185,44 @@ TEST_CASE("kda on cuda: no bit depends on a second run, the working memory or wh
   }
 }
 
+/// Both halves of a call in chunks on tensor cores.
+bool runs_v1(const kda::KernelPlan& plan) {
+  return plan.text.rfind("forward v1, ", 0) == 0 && plan.text.find("; backward v1, ") != std::string::npos;
+}
+
+TEST_CASE("kda on cuda: no bit of v1 depends on a second run, the working memory or which gradients are wanted [gpu]") {
+  if (!test::have_device()) {
+    return;
+  }
+  kda::Options options;
+  options.gate = kda::Gate::lower_bound;
+  options.use_qk_l2norm = options.use_beta_sigmoid = options.output_final_state = options.output_h = true;
+  const KDACase c = in_dtype(test::make_case({1, 140, 2, 4, 128, 128, {66, 0, 74}}, options, 11), DType::bf16);
+  test::KernelCall call = kernel_call(c);
+  const auto plan_of = [&call] {
+    return backend_of(Device::cuda()).kda_plan(call.problem, DType::bf16, Device::cuda());
+  };
+  REQUIRE(runs_v1(plan_of()));
+  const NamedResults once = run_kernels(call, Device::cuda());
+  check_same_bits(run_kernels(call, Device::cuda()), once);
+  const int64_t whole = plan_of().backward_bytes;
+  call.problem.workspace_limit = 1;
+  REQUIRE(runs_v1(plan_of()));
+  CHECK(plan_of().backward_bytes < whole);
+  check_same_bits(run_kernels(call, Device::cuda()), once);
+  call.problem.workspace_limit = kda::kWorkspaceLimit;
+  for (size_t i = 0; i < 8; ++i) {
+    for (const unsigned gradients : {1U << i, test::kAllGradients & ~(1U << i)}) {
+      const NamedResults some = run_kernels(call, Device::cuda(), gradients);
+      CHECK(some.size() < once.size());
+      for (const auto& result : some) {
+        CAPTURE(result.first);
+        CHECK(test::same_bits(result.second, test::find(once, result.first)));
+      }
+    }
+  }
+}
+
 TEST_CASE("kda on cuda: kept states and states computed again give the same bits [gpu]") {
   if (!test::have_device()) {
     return;

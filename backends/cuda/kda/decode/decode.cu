@@ -14,7 +14,7 @@ namespace {
 Source source_of(const Tensor& x) { return x.defined() ? Source{.data = x.raw(), .dtype = x.dtype()} : Source{}; }
 
 Params params_of(const KernelProblem& problem, const KernelInputs& inputs, const KernelDecode& decode,
-                 const Tensor& first_slot, const Tensor& slots) {
+                 const SlotTables& tables) {
   Params p;
   p.q = source_of(inputs.q);
   p.k = source_of(inputs.k);
@@ -26,8 +26,8 @@ Params params_of(const KernelProblem& problem, const KernelInputs& inputs, const
   p.pool = decode.pool.mutable_raw();
   p.o = decode.o.mutable_raw();
   p.o_dtype = decode.o.dtype();
-  p.first_slot = static_cast<const int64_t*>(first_slot.raw());
-  p.slots = static_cast<const int64_t*>(slots.raw());
+  p.first_slot = tables.first_slot();
+  p.slots = tables.slots();
   p.tokens = static_cast<int>(problem.T);
   p.H = static_cast<int>(problem.H);
   p.HV = static_cast<int>(problem.HV);
@@ -85,9 +85,8 @@ void decode(const KernelProblem& problem, const KernelInputs& inputs, const Kern
   }
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
-  const Tensor first_slot = to_device(decode.first_slot, device);
-  const Tensor slots = to_device(decode.slots, device);
-  const Params p = params_of(problem, inputs, decode, first_slot, slots);
+  const SlotTables tables(decode, device);
+  const Params p = params_of(problem, inputs, decode, tables);
   const Size size{.heads = problem.B * problem.HV,
                   .tokens = static_cast<int>(problem.T),
                   .V = static_cast<int>(problem.V),

@@ -28,6 +28,7 @@ inline constexpr int64_t kEnoughBlocks = 264;
 
 template <int K, int V, int slice, bool v_first>
 void start_slices(const Stream& stream, const Size& size, const Params& p) {
+  static_assert(Decode<K, V, slice, v_first, float>::kSharedBytes <= 227 * 1024, "a block on sm_90 has no more");
   const Grid grid{size.heads * (V / slice)};
   if (size.bf16_states) {
     tile::launch_warps<Decode<K, V, slice, v_first, BFloat16>>(stream, grid, p);

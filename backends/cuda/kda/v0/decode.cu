@@ -28,8 +28,7 @@ void decode(const KernelProblem& problem, const KernelInputs& inputs, const Kern
   const Split split = split_of<T, Decode>("kda::decode", whole);
   const Cut cut = cut_forward<T>(whole, problem.workspace_limit);
   const SequenceTables tables = sequence_tables(with_sequences, 0, device);
-  const Tensor first_slot = to_device(decode.first_slot, device);
-  const Tensor slots = to_device(decode.slots, device);
+  const SlotTables slots(decode, device);
   for_head_parts(whole, cut.heads, [&](const Call& call) {
     Workspace workspace(device);
     const Operands<T> x = take_operands<T>(workspace, call);
@@ -39,8 +38,8 @@ void decode(const KernelProblem& problem, const KernelInputs& inputs, const Kern
                                        .split = split,
                                        .tokens = problem.T,
                                        .sequences = tables.sequence_entries(),
-                                       .first_slot = static_cast<const int64_t*>(first_slot.raw()),
-                                       .slots = static_cast<const int64_t*>(slots.raw()),
+                                       .first_slot = slots.first_slot(),
+                                       .slots = slots.slots(),
                                        .x = x,
                                        .v = Reader<T>(inputs.v),
                                        .pool = static_cast<T*>(decode.pool.mutable_raw()),

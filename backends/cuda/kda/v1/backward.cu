@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <limits>
 
 #include "backends/cuda/kda/sequences.h"
 #include "backends/cuda/kda/v1/backward.h"
@@ -8,6 +7,7 @@
 #include "backends/cuda/kda/v1/forward.h"
 #include "backends/cuda/kda/v1/kernels.h"
 #include "backends/cuda/kda/v1/operands.h"
+#include "backends/cuda/kda/v1/scan_plan.h"
 #include "backends/cuda/runtime/device.h"
 #include "core/tensor.h"
 
@@ -42,37 +42,17 @@ int main_shared_bytes(int C, int K, int V) {
 
 namespace {
 
-constexpr int kRowsOfWarp = 16;  // of V
-constexpr int kMostWarps = 8;
 constexpr double kWeakestForCentred = -5.0;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/// Whether B3 takes chunks of C tokens. For 64 tokens of 128 channels registers suffice from sm_90 on.
 bool main_fits(const KernelProblem& problem, int C, Device device) {
+  if (C == 64 && problem.K == 128 && device_properties(device).major < 9) {
+    return false;
+  }
   const int bytes = main_shared_bytes(C, static_cast<int>(problem.K), static_cast<int>(problem.V));
   return static_cast<size_t>(bytes) <= device_properties(device).shared_per_block;
-}
-
-/// The scans' blocks: wide ones, which read a chunk once for many rows of V, unless that leaves multiprocessors idle.
-int scan_warps(const KernelProblem& problem, int C, int64_t pairs, Device device) {
-  const DeviceProperties& properties = device_properties(device);
-  const int64_t tiles = problem.V / kRowsOfWarp;
-  int best = 1;
-  double least = std::numeric_limits<double>::infinity();
-  for (int warps = kMostWarps; warps >= 1; --warps) {
-    const int bytes = scan_shared_bytes(C, static_cast<int>(problem.K), warps, 2);
-    if (tiles % warps != 0 || static_cast<size_t>(bytes) > properties.shared_per_block) {
-      continue;
-    }
-    const int64_t slots = std::max(1, properties.multiprocessors);
-    const auto waves = static_cast<double>(ceil_div(std::max<int64_t>(1, 2 * pairs * (tiles / warps)), slots));
-    const double cycles = waves * (700.0 + 450.0 * warps + 800.0 / warps);  // as for forward's scan
-    if (cycles < least) {
-      least = cycles;
-      best = warps;
-    }
-  }
-  return best;
 }
 
 /// Bytes of working memory of one value head.
@@ -142,11 +122,11 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
   plan.heads = ceil_div(groups, launches) * group;
   plan.bytes = of_head * plan.heads;
   const auto K = static_cast<int>(problem.K);
-  plan.warps = scan_warps(problem, plan.C, static_cast<int64_t>(problem.sequences.size()) * plan.heads, device);
-  plan.slices = static_cast<int>(problem.V / kRowsOfWarp / plan.warps);
-  const bool three =
-      static_cast<size_t>(scan_shared_bytes(plan.C, K, plan.warps, 3)) <= device_properties(device).shared_per_block;
-  plan.stages = three ? 3 : 2;
+  const int64_t states = 2 * static_cast<int64_t>(problem.sequences.size()) * plan.heads;  // of S and of dS
+  const ScanPlan scan = plan_scan(problem.V, plan.C, K, states, device_properties(device));
+  plan.warps = scan.warps;
+  plan.slices = scan.slices;
+  plan.stages = scan.stages;
   return plan;
 }
 

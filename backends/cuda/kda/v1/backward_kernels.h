@@ -22,6 +22,9 @@ int main_shared_bytes(int C, int K, int V);
 /// backward_scans_k*.cu.
 template <int C, int K>
 void launch_main_of(const Stream& stream, int V, const MainArguments& p, int64_t chunks) {
+  constexpr int kMostShared = 227 * 1024;  // of a block on sm_90
+  static_assert(BackwardMain<C, K, 64>::kSharedBytes <= kMostShared);
+  static_assert(BackwardMain<C, K, 128>::kSharedBytes <= kMostShared);
   const Grid grid{static_cast<int>(chunks * p.heads)};
   if (V == 64) {
     tile::launch_warps<BackwardMain<C, K, 64>>(stream, grid, p);

@@ -5,46 +5,24 @@
 #include "backends/cuda/kda/v1/forward.h"
 #include "backends/cuda/kda/v1/kernels.h"
 #include "backends/cuda/kda/v1/operands.h"
+#include "backends/cuda/kda/v1/scan_plan.h"
 #include "backends/cuda/runtime/device.h"
 #include "core/tensor.h"
 
 namespace deltatape::cuda::kda::v1 {
 namespace {
 
-constexpr int kRowsOfWarp = 16;  // of V
-constexpr int kMostWarps = 8;
+constexpr int kRowsOfWarp = 16;   // of V
+constexpr int kWarpsOfChunk = 4;  // of a block of the scan that a chunk's length leaves room for
 constexpr double kWeakestForCentred = -5.0;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-/// The scan's blocks: as many warps as make the fewest cycles per chunk. A warp reads all operands of a chunk from
-/// shared memory (about 450 cycles), a step has a latency of its own (700), and its copies are split over the warps.
-int best_warps(int64_t V, int C, int K, int64_t pairs, const DeviceProperties& device) {
-  const int64_t tiles = V / kRowsOfWarp;
-  int best = 1;
-  double least = std::numeric_limits<double>::infinity();
-  for (int warps = kMostWarps; warps >= 1; --warps) {
-    const int bytes = scan_shared_bytes(C, K, warps, 2);
-    if (tiles % warps != 0 || static_cast<size_t>(bytes) > device.shared_per_block) {
-      continue;
-    }
-    const auto blocks_of_multiprocessor = static_cast<int64_t>(device.shared_per_block) / bytes;
-    const int64_t slots = std::max(1, device.multiprocessors) * blocks_of_multiprocessor;
-    const auto waves = static_cast<double>(ceil_div(std::max<int64_t>(1, pairs * (tiles / warps)), slots));
-    const double cycles = waves * (700.0 + 450.0 * warps + 800.0 / warps);
-    if (cycles < least) {
-      least = cycles;
-      best = warps;
-    }
-  }
-  return best;
-}
 
 }  // namespace
 
 int chunk_length(const KernelProblem& problem, Device device) {
   const auto fits = [&](int C) {
-    return static_cast<size_t>(scan_shared_bytes(C, static_cast<int>(problem.K), kMostWarps / 2, 2)) <=
+    return static_cast<size_t>(scan_shared_bytes(C, static_cast<int>(problem.K), kWarpsOfChunk, 2)) <=
            device_properties(device).shared_per_block;
   };
   return problem.chunk_size == 64 && fits(64) ? 64 : 32;
@@ -104,10 +82,10 @@ ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved
   plan.heads = ceil_div(problem.HV, std::max<int64_t>(1, launches));
   plan.bytes = of_head * plan.heads;
   const auto sequences = static_cast<int64_t>(problem.sequences.size());
-  plan.warps = best_warps(problem.V, plan.C, K, sequences * plan.heads, properties);
-  plan.slices = static_cast<int>(problem.V / kRowsOfWarp / plan.warps);
-  const bool three = static_cast<size_t>(scan_shared_bytes(plan.C, K, plan.warps, 3)) <= properties.shared_per_block;
-  plan.stages = three ? 3 : 2;
+  const ScanPlan scan = plan_scan(problem.V, plan.C, K, sequences * plan.heads, properties);
+  plan.warps = scan.warps;
+  plan.slices = scan.slices;
+  plan.stages = scan.stages;
   return plan;
 }
 
@@ -129,7 +107,7 @@ void forward(const KernelProblem& problem, const KernelInputs& inputs, const Ker
                                            : empty({plan.chunks * plan.heads * plan.C * plan.C}, {DType::bf16, device});
 
   PrepArguments prep = operands.arguments(problem);
-  prep.chunks = plan.chunks > 0 ? tables.chunk_entries() : nullptr;
+  prep.chunks = tables.chunk_entries();
   prep.records = static_cast<unsigned char*>(records.mutable_raw());
   prep.A = static_cast<BFloat16*>(A.mutable_raw());
   ScanArguments scan;

@@ -102,6 +102,7 @@ class PipeBarriers {
                    : "memory");
 #endif
     }
+    __syncwarp();  // lanes leave the loop one by one, and callers go on to instructions that all lanes take together
   }
 
   uint32_t address_;

@@ -9,8 +9,12 @@
 #include "backends/cuda/host/schedule.h"
 #include "backends/cuda/kda/v1/forward.h"
 #include "ops/convert.h"
+#include "ops/creation.h"
+#include "ops/kda/fused.h"
 #include "tests/backends/cuda/kda/v1/plain_call.h"
 #include "tests/backends/cuda/kda/v1/rounding_limits.h"
+#include "tests/gpu/kda/kernel_call.h"
+#include "tests/gpu/kda/on_device.h"
 #include "tests/support/errors.h"
 
 namespace deltatape::test::kda_v1 {
@@ -310,6 +314,29 @@ TEST_CASE("kda v1 backward: the plan keeps to the working memory") {
   s.V = 96;
   CHECK(cuda::kda::v1::why_not_backward(problem_of(s, o), DType::bf16, Device::cuda()) ==
         "V is 96 and v1's backward takes 64 and 128");
+}
+
+TEST_CASE("kda v1 backward: calls without tokens") {
+  kda::Options options;
+  options.gate = Gate::standard;
+  options.output_final_state = true;
+  const KDAShape no_tokens{.B = 2, .T = 0, .H = 1, .HV = 2, .K = 64, .V = 64};
+  const KDAShape no_rows{.B = 0, .T = 70, .H = 1, .HV = 2, .K = 64, .V = 64};
+  const KDAShape empty_sequences{.B = 1, .T = 0, .H = 1, .HV = 2, .K = 64, .V = 64, .lengths = {0, 0, 0}};
+  for (const KDAShape& shape : {no_tokens, no_rows, empty_sequences}) {
+    CAPTURE(shape.B);
+    CAPTURE(shape.lengths.size());
+    const KDACase host = in_dtype(make_case(shape, options, 3), DType::bf16);
+    REQUIRE(cuda::kda::v1::why_not_backward(kernel_call(host).problem, DType::bf16, Device::cuda()).empty());
+    const NamedResults results = run_case_on_cuda(&kda::fused_chunk, host);
+    CHECK(same_bits(find(results, "ht"), host.inputs.initial_state));
+    CHECK(same_bits(find(results, "dh0"), host.d_ht));
+    for (const char* name : {"dA_log", "ddt_bias"}) {
+      CAPTURE(name);
+      const Tensor sums = find(results, name);
+      CHECK(same_bits(sums, zeros(sums.shape(), sums.options())));
+    }
+  }
 }
 
 }  // namespace

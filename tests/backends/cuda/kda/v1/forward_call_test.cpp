@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "backends/cuda/host/schedule.h"
+#include "backends/cuda/kda/v1/backward.h"
 #include "backends/cuda/kda/v1/forward.h"
 #include "backends/cuda/runtime/device.h"
 #include "ops/convert.h"
@@ -205,6 +206,37 @@ TEST_CASE("kda v1 forward: how many warps a block of the scan has") {
     CHECK(p.bytes == 128 * p.heads * (58'112 + 8192));
     CHECK(p.bytes <= kda::kWorkspaceLimit);
   }
+}
+
+TEST_CASE("kda v1: the scans take a third stage where it costs no wave of blocks") {
+  const auto problem = [](int64_t B, int64_t T, int64_t heads, int64_t size) {
+    kda::KernelProblem p;
+    p.B = B;
+    p.T = T;
+    p.H = p.HV = heads;
+    p.K = p.V = size;
+    for (int64_t row = 0; row < B; ++row) {
+      p.sequences.push_back({.row = row, .begin = 0, .end = T});
+    }
+    return p;
+  };
+  const Device device = Device::cuda();  // 132 multiprocessors, 227 KiB a block
+  // 256 blocks of two warps, two to a multiprocessor: with a third stage there would be room for one.
+  const v1::ForwardPlan narrow = v1::plan_forward(problem(4, 2048, 32, 64), device, false);
+  CHECK(narrow.warps == 2);
+  CHECK(narrow.stages == 2);
+  // 128 blocks, of which a multiprocessor holds one either way.
+  CHECK(v1::plan_forward(problem(1, 8192, 64, 128), device, false).stages == 3);
+  // Few enough for one wave either way.
+  CHECK(v1::plan_forward(problem(1, 2048, 16, 64), device, false).stages == 3);
+  // The scan and its reverse at a time: 256 blocks again, of twice as many states.
+  const v1::BackwardPlan both = v1::plan_backward(problem(4, 2048, 16, 64), device, false);
+  CHECK(both.warps == 2);
+  CHECK(both.stages == 2);
+  CHECK(v1::plan_backward(problem(1, 8192, 32, 128), device, false).stages == 3);
+  // Three stages of blocks this narrow do not fit on sm_80.
+  const cuda::host::PretendedDevice a100(8, 108, 163 * 1024);
+  CHECK(v1::plan_forward(problem(1, 8192, 64, 128), device, false).stages == 2);
 }
 
 }  // namespace
