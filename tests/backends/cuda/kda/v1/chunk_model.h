@@ -468,10 +468,12 @@ class ChunkModel {
     Mat P(s, s);
     Mat M(s, s);
     for (int i = 0; i < s; ++i) {
+      const int token = n.row + i;
+      const R beta = c.beta[static_cast<size_t>(token)];
       for (int x = 0; x < K_; ++x) {
-        const R row = row_factor(c, n.row + i, n.anchor, x);
+        const R row = row_factor(c, token, n.anchor, x);
         q(i, x) = bf(c.q(n.row + i, x) * row);
-        k(i, x) = bf(c.beta[static_cast<size_t>(n.row + i)] * c.k(n.row + i, x) * row);
+        k(i, x) = bf(beta * c.k(token, x) * row);
         columns(i, x) = bf(c.k(n.col + i, x) * column_factor(c, n.col + i, n.anchor, x));
       }
       for (int j = 0; j < s; ++j) {
@@ -485,14 +487,15 @@ class ChunkModel {
     const Mat from_q = product(transposed(P), q);
     const Mat from_k = product(transposed(M), k);
     for (int i = 0; i < s; ++i) {
-      const R beta = c.beta[static_cast<size_t>(n.row + i)];
+      const int token = n.row + i;
+      const R beta = c.beta[static_cast<size_t>(token)];
       for (int x = 0; x < K_; ++x) {
-        const R row = row_factor(c, n.row + i, n.anchor, x);
+        const R row = row_factor(c, token, n.anchor, x);
         const R column = column_factor(c, n.col + i, n.anchor, x);
         const R to_column = from_q(i, x) + from_k(i, x);
         c.dq(n.row + i, x) += row * dq(i, x);
         c.dk(n.row + i, x) += beta * row * dk_row(i, x);
-        c.dbeta[static_cast<size_t>(n.row + i)] += c.k(n.row + i, x) * row * dk_row(i, x);
+        c.dbeta[static_cast<size_t>(token)] += c.k(token, x) * row * dk_row(i, x);
         c.dk(n.col + i, x) += column * to_column;
         if (opt_.same_factors) {
           c.dG(n.row + i, x) += q(i, x) * dq(i, x) + k(i, x) * dk_row(i, x);
