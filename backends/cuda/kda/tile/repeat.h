@@ -5,8 +5,8 @@
 
 namespace deltatape::cuda::tile {
 
-/// f(0) .. f(n - 1), never unrolled: in straight-line code of thousands of instructions ptxas begins loads too early for
-/// the registers there are.
+/// f(0) .. f(n - 1), never unrolled: in straight-line code of thousands of instructions ptxas begins loads too early
+/// for the registers there are.
 template <int n, class F>
 DT_DEVICE void repeat(F&& f) {
 #ifdef __CUDACC__
