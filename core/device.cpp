@@ -9,8 +9,8 @@ namespace deltatape {
 Device Device::cuda(int index) {
   const std::string reason = cuda_unavailable_reason();
   check(reason.empty(), "Device::cuda", "no CUDA device: {}", reason);
-  check(index >= 0 && index < cuda_device_count(), "Device::cuda", "index is {}, expected one of the {} devices there are",
-        index, cuda_device_count());
+  check(index >= 0 && index < cuda_device_count(), "Device::cuda",
+        "index is {}, expected one of the {} devices there are", index, cuda_device_count());
   Device device;
   device.type_ = DeviceType::cuda;
   device.index_ = index;

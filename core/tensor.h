@@ -92,8 +92,8 @@ class Tensor {
   }
   [[nodiscard]] const Ref<Storage>& storage() const { return checked().storage; }
 
-  /// The only element, converted to double (a tensor of any dtype with one element). Throws Error otherwise. Of a tensor
-  /// on another device it takes a copy, which waits for that device's work.
+  /// The only element, converted to double (a tensor of any dtype with one element). Throws Error otherwise. Of a
+  /// tensor on another device it takes a copy, which waits for that device's work.
   [[nodiscard]] double item() const;
   /// All elements in row-major order, converted to T (float, double, int64_t, int32_t, bool, BFloat16, Float16); copied
   /// from other devices as for item.

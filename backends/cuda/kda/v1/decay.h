@@ -1,6 +1,6 @@
 // Decays inside a chunk, per lane. Prep, in forward and in backward, makes log decays (base 2, f32) and sums them with
-// these functions, in this order, so that both passes see the same bits. B3 (backward_main.h) sums in another order, and
-// with expf(A_log): its decays are the same up to the last bits of an f32, far below the rounding of its operands.
+// these functions, in this order, so that both passes see the same bits. B3 (backward_main.h) sums in another order,
+// and with expf(A_log): its decays are the same up to the last bits of an f32, far below the rounding of its operands.
 //
 // Rows are summed in blocks of 8, from the first row of a block on or from its last row back. The log decay between
 // any two rows that a kernel needs is such a sum plus the totals of whole blocks between: sums of parts, never a
