@@ -60,8 +60,8 @@ class Arena {
     if (bytes >= 64 * kSmallPage) {
       const uintptr_t first = (reinterpret_cast<uintptr_t>(block) + kSmallPage - 1) / kSmallPage * kSmallPage;
       const uintptr_t last = (reinterpret_cast<uintptr_t>(block) + bytes) / kSmallPage * kSmallPage;
-      madvise(reinterpret_cast<void*>(first), last - first,
-              MADV_DONTNEED);  // NOLINT(performance-no-int-to-ptr): a page's address
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): a page's address
+      madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
     }
   }
 
