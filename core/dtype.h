@@ -115,6 +115,36 @@ decltype(auto) visit_dtype(DType dtype, F&& f) {
   return f(bool{});
 }
 
+/// Calls `f` with a value of the C++ type of a floating-point dtype.
+template <class F>
+void visit_floating(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::bf16:
+      return f(BFloat16{});
+    default:
+      return f(Float16{});
+  }
+}
+
+/// Calls `f` with an unsigned integer as wide as an element: what only moves elements needs no more of their type.
+template <class F>
+void visit_element_size(DType dtype, F&& f) {
+  switch (size_of(dtype)) {
+    case 1:
+      return f(uint8_t{});
+    case 2:
+      return f(uint16_t{});
+    case 4:
+      return f(uint32_t{});
+    default:
+      return f(uint64_t{});
+  }
+}
+
 }  // namespace deltatape
 
 template <>

@@ -19,21 +19,6 @@ using ComputeType = std::conditional_t<std::is_same_v<T, BFloat16> || std::is_sa
 template <class T>
 inline constexpr bool kIsComputeType = std::is_same_v<T, ComputeType<T>>;
 
-/// Calls `f` with a value of the C++ type of a floating-point dtype.
-template <class F>
-void visit_floating(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f32:
-      return f(float{});
-    case DType::f64:
-      return f(double{});
-    case DType::bf16:
-      return f(BFloat16{});
-    default:
-      return f(Float16{});
-  }
-}
-
 /// out[i] = in[i * stride] for i in [0, n).
 template <class T>
 void load_row(const T* in, int64_t stride, int64_t n, ComputeType<T>* out) {

@@ -11,38 +11,10 @@
 #include "backends/cpu/index_values.h"
 #include "backends/cpu/strided_loop.h"
 #include "backends/cpu/thread_split.h"
+#include "backends/slices.h"
 
 namespace deltatape::cpu {
 namespace {
-
-// Calls `f` with an unsigned integer as wide as an element: moving elements needs no more of their type.
-template <class F>
-void visit_element_size(DType dtype, F&& f) {
-  switch (size_of(dtype)) {
-    case 1:
-      return f(uint8_t{});
-    case 2:
-      return f(uint16_t{});
-    case 4:
-      return f(uint32_t{});
-    default:
-      return f(uint64_t{});
-  }
-}
-
-// A shape seen as [outer, size along dim, inner].
-struct Slices {
-  int64_t outer = 1;
-  int64_t size = 1;
-  int64_t inner = 1;
-};
-Slices slices_along(const Shape& shape, int dim) {
-  Slices slices;
-  for (int d = 0; d < shape.rank(); ++d) {
-    (d < dim ? slices.outer : d == dim ? slices.size : slices.inner) *= shape[d];
-  }
-  return slices;
-}
 
 Shape part(const Shape& shape, int first, int last) {
   return Shape(std::span<const int64_t>(shape.begin() + first, shape.begin() + last));

@@ -16,6 +16,7 @@
 #include "backends/cpu/row_sums.h"
 #include "backends/cpu/thread_split.h"
 #include "backends/elementwise_functions.h"
+#include "backends/reduce_identity.h"
 
 namespace deltatape::cpu {
 namespace {
@@ -433,21 +434,6 @@ class Reduction {
 template <class Reducer>
 void reduce_with(const Tensor& x, const Tensor& out) {
   Reduction<Reducer>(x, out).run();
-}
-
-double identity_of(ReduceKind kind) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  switch (kind) {
-    case ReduceKind::sum:
-      return 0.0;
-    case ReduceKind::prod:
-      return 1.0;
-    case ReduceKind::max:
-      return -kInfinity;
-    case ReduceKind::min:
-      break;
-  }
-  return kInfinity;
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "backends/cuda/reduction.h"
 #include "backends/cuda/runtime/memory.h"
 #include "backends/cuda/sort.h"
+#include "backends/slices.h"
 #include "core/device_memory.h"
 
 namespace deltatape::cuda {
@@ -58,20 +59,6 @@ Tensor checked_indices(std::string_view function, const Tensor& index, int64_t s
     fail(function, "index is {} at position {}, expected 0 to {}", found[1], found[0], size - 1);
   }
   return values;
-}
-
-/// A shape seen as [outer, size along dim, inner].
-struct Slices {
-  int64_t outer = 1;
-  int64_t size = 1;
-  int64_t inner = 1;
-};
-Slices slices_along(const Shape& shape, int dim) {
-  Slices slices;
-  for (int d = 0; d < shape.rank(); ++d) {
-    (d < dim ? slices.outer : d == dim ? slices.size : slices.inner) *= shape[d];
-  }
-  return slices;
 }
 
 /// The loop over `shape` through x with these strides.

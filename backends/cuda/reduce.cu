@@ -7,6 +7,7 @@
 
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/reduction.h"
+#include "backends/reduce_identity.h"
 
 namespace deltatape::cuda {
 namespace {
@@ -138,21 +139,6 @@ struct ExtremeOf {
   [[nodiscard]] DT_HD Total both(Total a, Total b) const { return Further<Total>{largest}(a, b); }
   DT_HD void store(Total total, int64_t line) const { results.store(total, line); }
 };
-
-double identity_of(ReduceKind kind) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  switch (kind) {
-    case ReduceKind::sum:
-      return 0.0;
-    case ReduceKind::prod:
-      return 1.0;
-    case ReduceKind::max:
-      return -kInfinity;
-    case ReduceKind::min:
-      break;
-  }
-  return kInfinity;
-}
 
 template <class C>
 C extreme_identity(bool largest) {

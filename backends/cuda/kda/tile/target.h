@@ -24,9 +24,8 @@ inline constexpr bool kOnHost = true;
 /// that arrays of fragments stay in registers.
 template <int n, class F>
 DT_DEVICE void unroll(F&& f) {
-  [&f]<int... i>(std::integer_sequence<int, i...>) {
-    (f(std::integral_constant<int, i>{}), ...);
-  }(std::make_integer_sequence<int, n>{});
+  [&]<int... i>(std::integer_sequence<int, i...>) { (f(std::integral_constant<int, i>{}), ...); }
+  (std::make_integer_sequence<int, n>{});
 }
 
 /// Calls f with 0, 1 .. n - 1: a loop that is never unrolled, where that would cost registers.

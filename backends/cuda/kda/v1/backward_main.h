@@ -14,7 +14,6 @@
 #pragma once
 
 #include "backends/cuda/kda/sequences.h"
-#include "backends/cuda/kda/tile/repeat.h"
 #include "backends/cuda/kda/tile/tile.h"
 #include "backends/cuda/kda/v1/decay.h"
 #include "backends/cuda/kda/v1/gate_backward.h"
@@ -304,8 +303,8 @@ struct BackwardMain {
   DT_DEVICE static void store_pairs(const Square& to, const TokensV& x, const TokensV& y, int row, int col,
                                     float factor, F&& diagonal) {
     tile::Acc sum = tile::zeros();
-    tile::repeat<V / 16>(
-        [&](int v) { tile::mma(sum, tile::load_a(x, row, 16 * v), tile::load_b_trans(y, col, 16 * v)); });
+    tile::roll(V / 16,
+               [&](int v) { tile::mma(sum, tile::load_a(x, row, 16 * v), tile::load_b_trans(y, col, 16 * v)); });
     tile::each(sum, [&](int i, int j, float& z) {
       z *= factor;
       if (row + i == col + j) {
@@ -503,7 +502,7 @@ struct BackwardMain {
     tile::unroll<kBlocks / 2>([&](auto pair) {
       constexpr int first = 2 * decltype(pair)::value;
       tile::Acc sum[2] = {tile::zeros(), tile::zeros()};
-      tile::repeat<V / 16>([&](int v) {
+      tile::roll(V / 16, [&](int v) {
         const tile::FragA a = tile::load_a_trans(S, 16 * v, channel);
         tile::unroll<2>([&](auto b) { tile::mma(sum[b], a, tile::load_b_trans(x, 16 * (first + b), 16 * v)); });
       });
@@ -521,7 +520,7 @@ struct BackwardMain {
                                     const tile::PerLane<float, 2>& decay) {
     tile::RowVec sum;
     tile::fill(sum, 0.0F);
-    tile::repeat<V / 16>([&](int v) {
+    tile::roll(V / 16, [&](int v) {
       const tile::FragA h = tile::load_a_trans(t.h, 16 * v, channel);
       const tile::FragA dS = tile::load_a_trans(t.dS, 16 * v, channel);
       tile::each_lane([&](int lane) {

@@ -44,7 +44,7 @@ std::string why_not(const KernelProblem& problem, DType dtype, Device device) {
     return fmt::format("v1 computes in f32, not in {}", problem.compute_dtype);
   }
   if (!has_channels(problem.K)) {
-    return fmt::format("K is {} and v1 takes {}", problem.K, has_channels(64) ? "64 and 128" : "128 in this build");
+    return fmt::format("K is {} and v1 takes 64 and 128", problem.K);
   }
   if (problem.V % kRowsOfWarp != 0) {
     return fmt::format("V is {} and v1 takes multiples of {}", problem.V, kRowsOfWarp);

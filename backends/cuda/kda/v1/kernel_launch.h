@@ -3,7 +3,6 @@
 #pragma once
 
 #include "backends/cuda/kda/v1/kernels.h"
-#include "backends/cuda/kda/v1/sizes.h"
 
 namespace deltatape::cuda::kda::v1 {
 
@@ -14,28 +13,24 @@ void launch_prep_shape(const Stream& stream, const PrepArguments& p, int64_t chu
 
 template <int C, int K>
 void launch_prep_of(const Stream& stream, const PrepKind& kind, const PrepArguments& p, int64_t chunks) {
-  if constexpr (kWithChannels<K>) {
-    if (kind.centred) {
-      kind.solve ? launch_prep_shape<PrepShape<C, K, true, true>>(stream, p, chunks)
-                 : launch_prep_shape<PrepShape<C, K, true, false>>(stream, p, chunks);
-    } else {
-      kind.solve ? launch_prep_shape<PrepShape<C, K, false, true>>(stream, p, chunks)
-                 : launch_prep_shape<PrepShape<C, K, false, false>>(stream, p, chunks);
-    }
+  if (kind.centred) {
+    kind.solve ? launch_prep_shape<PrepShape<C, K, true, true>>(stream, p, chunks)
+               : launch_prep_shape<PrepShape<C, K, true, false>>(stream, p, chunks);
+  } else {
+    kind.solve ? launch_prep_shape<PrepShape<C, K, false, true>>(stream, p, chunks)
+               : launch_prep_shape<PrepShape<C, K, false, false>>(stream, p, chunks);
   }
 }
 
 template <int C, int K>
 void launch_scan_of(const Stream& stream, const ScanKind& kind, const ScanArguments& p, int64_t sequences) {
-  if constexpr (kWithChannels<K>) {
-    const tile::WarpLaunch size{.grid = {sequences * p.heads * p.slices, 1, 1},
-                                .warps = kind.warps,
-                                .shared_bytes = scan_shared_bytes(C, K, kind.warps, p.stages)};
-    if (kind.for_backward) {
-      tile::launch_warps<Scan<ScanShape<C, K, true>>>(stream, size, p);
-    } else {
-      tile::launch_warps<Scan<ScanShape<C, K, false>>>(stream, size, p);
-    }
+  const tile::WarpLaunch size{.grid = {sequences * p.heads * p.slices, 1, 1},
+                              .warps = kind.warps,
+                              .shared_bytes = scan_shared_bytes(C, K, kind.warps, p.stages)};
+  if (kind.for_backward) {
+    tile::launch_warps<Scan<ScanShape<C, K, true>>>(stream, size, p);
+  } else {
+    tile::launch_warps<Scan<ScanShape<C, K, false>>>(stream, size, p);
   }
 }
 

@@ -18,8 +18,6 @@ void with_sizes(int C, int K, F&& f) {
 
 }  // namespace
 
-bool has_channels(int64_t K) { return K == 128 || (K == 64 && kWithK64); }
-
 void launch_prep(const Stream& stream, const PrepKind& kind, const PrepArguments& p, int64_t chunks) {
   with_sizes(kind.C, kind.K, [&]<int C, int K>() { launch_prep_of<C, K>(stream, kind, p, chunks); });
 }

@@ -5,12 +5,10 @@
 
 #include "backends/cuda/kda/v1/prep.h"
 #include "backends/cuda/kda/v1/scan.h"
+#include "backends/cuda/kda/v1/sizes.h"
 #include "backends/cuda/runtime/stream.h"
 
 namespace deltatape::cuda::kda::v1 {
-
-/// Whether there are kernels for heads of K channels in this build.
-bool has_channels(int64_t K);
 
 /// Which prep: see PrepShape.
 struct PrepKind {

@@ -1,29 +1,23 @@
-// For which K the kernels of v1 are compiled. Each takes seconds per architecture, so that a build that is not going to
-// run them may do with one.
+// The K that the kernels of v1 are compiled for.
 #pragma once
+
+#include <cstdint>
 
 #include "core/error.h"
 
 namespace deltatape::cuda::kda::v1 {
 
-#ifdef DELTATAPE_CUDA_KDA_K128_ONLY
-inline constexpr bool kWithK64 = false;
-#else
-inline constexpr bool kWithK64 = true;
-#endif
-template <int K>
-inline constexpr bool kWithChannels = K == 128 || kWithK64;
+/// Whether v1 has kernels for heads of K channels.
+constexpr bool has_channels(int64_t K) { return K == 64 || K == 128; }
 
-/// f with K as a constant; K is 64 or 128.
+/// f with K as a constant; has_channels(K).
 template <class F>
 void with_channels(int K, F&& f) {
-  if constexpr (kWithK64) {
-    if (K == 64) {
-      f.template operator()<64>();
-      return;
-    }
+  if (K == 64) {
+    f.template operator()<64>();
+    return;
   }
-  check(K == 128, "kda::v1", "K is {}, expected {}", K, kWithK64 ? "64 or 128" : "128 in this build");
+  check(K == 128, "kda::v1", "K is {}, expected 64 or 128", K);
   f.template operator()<128>();
 }
 
