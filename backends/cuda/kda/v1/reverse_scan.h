@@ -124,16 +124,7 @@ class ReverseWarp {
     });
     tile::FragA dv2[kTokens];
     find_gradient_of_writes(turn, d_o, dv2);
-    const auto decay = part<typename Shape::Decay>(turn, TheRecord::kDecay);
-    tile::unroll<kChannels>([&](auto c) {
-      tile::each_lane([&](int lane) {
-        tile::unroll<2>([&](auto half) {
-          constexpr int kHalf = decltype(half)::value;
-          const auto factor = decay.template read<2>(0, 16 * c + tile::Acc::place(lane, 4 * kHalf).col);
-          tile::unroll<4>([&](auto i) { D_[c].x(lane, 4 * kHalf + i) *= factor[i % 2]; });
-        });
-      });
-    });
+    decay_state(D_, part<typename Shape::Decay>(turn, TheRecord::kDecay));
     const auto qg = part<typename Shape::Rows>(turn, TheRecord::kQg);
     const auto w = part<typename Shape::Rows>(turn, TheRecord::kW);
     tile::unroll<kTokens>([&](auto t) {
@@ -158,9 +149,10 @@ class ReverseWarp {
         tile::mma(X[kTo], d_o[kFrom], tile::load_b(Aqk, 16 * kFrom, 16 * kTo));
       });
     });
+    const tile::GTile<BFloat16> dS(p_.dS + (record_of(turn) * p_.V + column_) * K, K, 16, K);
     tile::unroll<kChannels>([&](auto c) {
       const tile::FragA gradient = tile::as_a(D_[c]);
-      store_rounded(turn, c, gradient);
+      store_rounded(dS, 16 * c, gradient);
       tile::unroll<kTokens>([&](auto t) { tile::mma(X[t], gradient, tile::load_b_trans(kg, 16 * t, 16 * c)); });
     });
     tile::unroll<kTokens>([&](auto t) { dv2[t] = tile::as_a(X[t]); });
@@ -171,16 +163,6 @@ class ReverseWarp {
     tile::sync_warp();
     tile::store(block_.this_warp(), rows(p_.dv2, turn, head_, p_.heads), place);
   }
-  DT_DEVICE void store_rounded(int turn, int c, const tile::FragA& gradient) const {
-    const tile::GTile<BFloat16> to(p_.dS + (record_of(turn) * p_.V + column_) * K, K, 16, K);
-    tile::each_lane([&](int lane) {
-      tile::unroll<4>([&](auto r) {
-        const tile::Place at = tile::FragA::place(lane, 2 * r);
-        to.template write_raw<2>(at.row, 16 * c + at.col,
-                                 std::bit_cast<tile::Values<BFloat16, 2>>(gradient.x(lane, r)));
-      });
-    });
-  }
 
   /// Where state `number` of a tensor of states begins, at the launch's head.
   [[nodiscard]] DT_DEVICE int64_t state_offset(int64_t number) const {
@@ -188,35 +170,12 @@ class ReverseWarp {
   }
   DT_DEVICE void load_gradient() {
     if (sequence_.state_out < 0 || p_.d_final_state == nullptr) {
-      tile::unroll<kChannels>([&](auto c) { D_[c] = tile::zeros(); });
-      return;
-    }
-    const float* const from = p_.d_final_state + state_offset(sequence_.state_out);
-    if (p_.v_first) {
-      const tile::GTile<const float> state(from + int64_t{column_} * K, K, 16, K);
-      tile::unroll<kChannels>([&](auto c) { D_[c] = tile::load_acc(state, 0, 16 * c); });
+      clear_state(D_);
     } else {
-      const tile::GTile<const float> state(from + column_, p_.V, K, 16);
-      tile::unroll<kChannels>(
-          [&](auto c) { D_[c] = tile::make_acc([&](int row, int col) { return state(16 * c + col, row); }); });
+      load_state_columns(D_, p_.d_final_state + state_offset(sequence_.state_out), column_, p_.V, p_.v_first);
     }
   }
-  DT_DEVICE void store_gradient(float* to) const {
-    if (p_.v_first) {
-      const tile::GTile<float> state(to + int64_t{column_} * K, K, 16, K);
-      tile::unroll<kChannels>([&](auto c) { tile::store(state, 0, 16 * c, D_[c]); });
-    } else {
-      const tile::GTile<float> state(to + column_, p_.V, K, 16);
-      tile::unroll<kChannels>([&](auto c) {
-        tile::each_lane([&](int lane) {
-          tile::unroll<tile::Acc::kPerLane>([&](auto i) {
-            const tile::Place at = tile::Acc::place(lane, i);
-            state.set(16 * c + at.col, at.row, D_[c].x(lane, i));
-          });
-        });
-      });
-    }
-  }
+  DT_DEVICE void store_gradient(float* to) const { store_state_columns(D_, to, column_, p_.V, p_.v_first); }
 
   const tile::Block& block_;
   const ReverseArguments& p_;

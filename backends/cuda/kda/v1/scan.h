@@ -15,6 +15,7 @@
 #include "backends/cuda/kda/tile/launch.h"
 #include "backends/cuda/kda/tile/mma.h"
 #include "backends/cuda/kda/v1/record.h"
+#include "backends/cuda/kda/v1/state_tiles.h"
 
 namespace deltatape::cuda::kda::v1 {
 
@@ -169,16 +170,7 @@ class ScanWarp {
     if constexpr (Shape::kForBackward) {
       store_rounded_state(chunk, state);
     }
-    const auto decay = part<typename Shape::Decay>(stage, TheRecord::kDecay);
-    tile::unroll<kChannels>([&](auto c) {
-      tile::each_lane([&](int lane) {
-        tile::unroll<2>([&](auto half) {
-          constexpr int kHalf = decltype(half)::value;
-          const auto factor = decay.template read<2>(0, 16 * c + tile::Acc::place(lane, 4 * kHalf).col);
-          tile::unroll<4>([&](auto i) { S_[c].x(lane, 4 * kHalf + i) *= factor[i % 2]; });
-        });
-      });
-    });
+    decay_state(S_, part<typename Shape::Decay>(stage, TheRecord::kDecay));
 
     tile::FragA writes[kTokens];
     find_writes(chunk, stage, state, writes);
@@ -253,47 +245,16 @@ class ScanWarp {
 
   DT_DEVICE void load_state() {
     if (sequence_.state_in < 0 || p_.initial_state == nullptr) {
-      tile::unroll<kChannels>([&](auto c) { S_[c] = tile::zeros(); });
-      return;
-    }
-    const float* const from = p_.initial_state + state_offset(sequence_.state_in);
-    if (p_.v_first) {
-      const tile::GTile<const float> state(from + int64_t{column_} * K, K, 16, K);
-      tile::unroll<kChannels>([&](auto c) { S_[c] = tile::load_acc(state, 0, 16 * c); });
+      clear_state(S_);
     } else {
-      const tile::GTile<const float> state(from + column_, p_.V, K, 16);
-      tile::unroll<kChannels>(
-          [&](auto c) { S_[c] = tile::make_acc([&](int row, int col) { return state(16 * c + col, row); }); });
+      load_state_columns(S_, p_.initial_state + state_offset(sequence_.state_in), column_, p_.V, p_.v_first);
     }
   }
-  DT_DEVICE void store_state(float* to) const {
-    if (p_.v_first) {
-      const tile::GTile<float> state(to + int64_t{column_} * K, K, 16, K);
-      tile::unroll<kChannels>([&](auto c) { tile::store(state, 0, 16 * c, S_[c]); });
-    } else {
-      const tile::GTile<float> state(to + column_, p_.V, K, 16);
-      tile::unroll<kChannels>([&](auto c) {
-        tile::each_lane([&](int lane) {
-          tile::unroll<tile::Acc::kPerLane>([&](auto i) {
-            const tile::Place at = tile::Acc::place(lane, i);
-            state.set(16 * c + at.col, at.row, S_[c].x(lane, i));
-          });
-        });
-      });
-    }
-  }
+  DT_DEVICE void store_state(float* to) const { store_state_columns(S_, to, column_, p_.V, p_.v_first); }
   DT_DEVICE void store_rounded_state(int chunk, const tile::FragA (&state)[kChannels]) const {
     const int64_t number = record_index(sequence_.first_chunk + chunk, head_, p_.heads);
     const tile::GTile<BFloat16> to(p_.h_bf16 + (number * p_.V + column_) * K, K, 16, K);
-    tile::unroll<kChannels>([&](auto c) {
-      tile::each_lane([&](int lane) {
-        tile::unroll<4>([&](auto r) {
-          const tile::Place at = tile::FragA::place(lane, 2 * r);
-          to.template write_raw<2>(at.row, 16 * c + at.col,
-                                   std::bit_cast<tile::Values<BFloat16, 2>>(state[c].x(lane, r)));
-        });
-      });
-    });
+    tile::unroll<kChannels>([&](auto c) { store_rounded(to, 16 * c, state[c]); });
   }
 
   const tile::Block& block_;
