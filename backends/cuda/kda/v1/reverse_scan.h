@@ -135,7 +135,7 @@ class ReverseWarp {
     });
   }
 
-  /// X^T, rounded; stored as rows of tokens. Stores DA too.
+  /// X^T, rounded; stored as rows of tokens. Stores DA too. (With kEndOnly neither.)
   DT_DEVICE void find_gradient_of_writes(int turn, const tile::FragA (&d_o)[kTokens],
                                          tile::FragA (&dv2)[kTokens]) const {
     const auto Aqk = part<typename Shape::Square>(turn, TheRecord::kAqk);
@@ -152,16 +152,20 @@ class ReverseWarp {
     const tile::GTile<BFloat16> dS(p_.dS + (record_of(turn) * p_.V + column_) * K, K, 16, K);
     tile::unroll<kChannels>([&](auto c) {
       const tile::FragA gradient = tile::as_a(D_[c]);
-      store_rounded(dS, 16 * c, gradient);
+      if constexpr (Shape::kWritesStates) {
+        store_rounded(dS, 16 * c, gradient);
+      }
       tile::unroll<kTokens>([&](auto t) { tile::mma(X[t], gradient, tile::load_b_trans(kg, 16 * t, 16 * c)); });
     });
     tile::unroll<kTokens>([&](auto t) { dv2[t] = tile::as_a(X[t]); });
-    // By way of the place of d_o, which only this warp reads.
-    const auto place = values(turn);
-    tile::sync_warp();
-    tile::unroll<kTokens>([&](auto t) { tile::store_trans(place, 16 * t, 0, X[t]); });
-    tile::sync_warp();
-    tile::store(block_.this_warp(), rows(p_.dv2, turn, head_, p_.heads), place);
+    if constexpr (Shape::kWritesStates) {
+      // By way of the place of d_o, which only this warp reads.
+      const auto place = values(turn);
+      tile::sync_warp();
+      tile::unroll<kTokens>([&](auto t) { tile::store_trans(place, 16 * t, 0, X[t]); });
+      tile::sync_warp();
+      tile::store(block_.this_warp(), rows(p_.dv2, turn, head_, p_.heads), place);
+    }
   }
 
   /// Where state `number` of a tensor of states begins, at the launch's head.
@@ -172,10 +176,10 @@ class ReverseWarp {
     if (sequence_.state_out < 0 || p_.d_final_state == nullptr) {
       clear_state(D_);
     } else {
-      load_state_columns(D_, p_.d_final_state + state_offset(sequence_.state_out), column_, p_.V, p_.v_first);
+      load_state_columns<K>(D_, p_.d_final_state + state_offset(sequence_.state_out), column_, p_.V, p_.v_first);
     }
   }
-  DT_DEVICE void store_gradient(float* to) const { store_state_columns(D_, to, column_, p_.V, p_.v_first); }
+  DT_DEVICE void store_gradient(float* to) const { store_state_columns<K>(D_, to, column_, p_.V, p_.v_first); }
 
   const tile::Block& block_;
   const ReverseArguments& p_;
@@ -201,7 +205,7 @@ struct BothScans {
 
   DT_DEVICE void operator()(const tile::Block& block, const Params& p) const {
     if (block.x < p.forward_blocks) {
-      ScanWarp<Shape>(block, p.forward).run();
+      ScanWarp<Shape>(block, block.x, p.forward).run();
     } else {
       ReverseWarp<Shape>(block, block.x - p.forward_blocks, p.reverse).run();
     }

@@ -10,27 +10,34 @@ template <int n>
 DT_DEVICE void clear_state(tile::Acc (&S)[n]) {
   tile::unroll<n>([&](auto c) { S[c] = tile::zeros(); });
 }
-
-/// Columns `column` .. of a state f32 [K,V] ([V,K] with v_first), K = 16 n.
+/// Columns `column` .. of the unit matrix.
 template <int n>
-DT_DEVICE void load_state_columns(tile::Acc (&S)[n], const float* from, int column, int V, bool v_first) {
-  constexpr int K = 16 * n;
+DT_DEVICE void make_unit_columns(tile::Acc (&S)[n], int column) {
+  tile::unroll<n>([&](auto c) {
+    S[c] = tile::make_acc([&](int row, int col) { return column + row == 16 * c + col ? 1.0F : 0.0F; });
+  });
+}
+
+/// Columns `column` .. and channels `channel` .. of a state f32 [K,V] ([V,K] with v_first).
+template <int K, int n>
+DT_DEVICE void load_state_columns(tile::Acc (&S)[n], const float* from, int column, int V, bool v_first,
+                                  int channel = 0) {
   if (v_first) {
-    const tile::GTile<const float> state(from + int64_t{column} * K, K, 16, K);
+    const tile::GTile<const float> state(from + int64_t{column} * K + channel, K, 16, 16 * n);
     tile::unroll<n>([&](auto c) { S[c] = tile::load_acc(state, 0, 16 * c); });
   } else {
-    const tile::GTile<const float> state(from + column, V, K, 16);
+    const tile::GTile<const float> state(from + int64_t{channel} * V + column, V, 16 * n, 16);
     tile::unroll<n>([&](auto c) { S[c] = tile::make_acc([&](int row, int col) { return state(16 * c + col, row); }); });
   }
 }
-template <int n>
-DT_DEVICE void store_state_columns(const tile::Acc (&S)[n], float* to, int column, int V, bool v_first) {
-  constexpr int K = 16 * n;
+template <int K, int n>
+DT_DEVICE void store_state_columns(const tile::Acc (&S)[n], float* to, int column, int V, bool v_first,
+                                   int channel = 0) {
   if (v_first) {
-    const tile::GTile<float> state(to + int64_t{column} * K, K, 16, K);
+    const tile::GTile<float> state(to + int64_t{column} * K + channel, K, 16, 16 * n);
     tile::unroll<n>([&](auto c) { tile::store(state, 0, 16 * c, S[c]); });
   } else {
-    const tile::GTile<float> state(to + column, V, K, 16);
+    const tile::GTile<float> state(to + int64_t{channel} * V + column, V, 16 * n, 16);
     tile::unroll<n>([&](auto c) {
       tile::each_lane([&](int lane) {
         tile::unroll<tile::Acc::kPerLane>([&](auto i) {
