@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backends/backend.h"
 #include "backends/cuda/host/schedule.h"
 #include "backends/cuda/kda/tile/host/machine.h"
 #include "backends/cuda/kda/v1/backward.h"
@@ -286,7 +287,7 @@ TEST_CASE("kda v1 segments: errors of forward on the six gate sets [slow]") {
   }
 }
 
-/// All that B2 and B3 are given and give, of a call whose forward is whole.
+/// A of a forward that is whole is kept.
 CallGradients run_backward(const CallShape& s, const CallTensors& x, const Cut& cut) {
   const kda::KernelProblem p = problem_of(s, cut);
   const kda::KernelInputs in = inputs_of(s, x, cut);
@@ -422,6 +423,26 @@ TEST_CASE("kda v1 segments: errors of backward on the six gate sets [slow]") {
   }
 }
 
+TEST_CASE("kda v1 segments: with states backward is as exact as without segments [slow]") {
+  constexpr double kChance = 1.15;  // sums round otherwise
+  for (const GateSet set : kGateSets) {
+    CallShape s = one_sequence(512, 128, 128);
+    s.h0 = s.dht = true;
+    const CallTensors x = draw_call(s, set, 11);
+    const CallGradients expected = plain_gradients(s, x);
+    const RoundingErrors whole = errors_of(run_backward(s, x, {.chunks = 0}), expected);
+    const RoundingErrors cut = errors_of(run_backward(s, x, {.chunks = 1}), expected);
+    CAPTURE(name_of(set));
+    MESSAGE(name_of(set) << ": dg " << whole.dg << ", cut " << cut.dg << "; dh0 " << whole.dh0 << ", cut " << cut.dh0);
+    CHECK(cut.dq <= kChance * whole.dq);
+    CHECK(cut.dk <= kChance * whole.dk);
+    CHECK(cut.dv <= kChance * whole.dv);
+    CHECK(cut.dg <= kChance * whole.dg);
+    CHECK(cut.dbeta <= kChance * whole.dbeta);
+    CHECK(cut.dh0 <= kChance * whole.dh0);
+  }
+}
+
 TEST_CASE("kda v1 segments: the merge is as exact as f32, forward and backward, in both layouts") {
   constexpr int K = 64;
   constexpr int V = 32;
@@ -538,6 +559,26 @@ TEST_CASE("kda v1 segments: which calls are cut") {
   // A device of few multiprocessors is busy without.
   const cuda::host::PretendedDevice small(9, 8, size_t{227} << 10);
   CHECK_FALSE(forward(long_problem(65536, 8)).cut());
+}
+
+TEST_CASE("kda v1 segments: chunks of 32 tokens where the states in h are 64 apart") {
+  const cuda::host::PretendedDevice small(9, 108, size_t{128} << 10);
+  CallShape s = one_sequence(64 * 7 + 40, 128, 64);
+  s.h0 = s.dht = true;
+  CHECK(v1::plan_forward(problem_of(s, {}), Device::cuda(), false, 2).C == 32);
+  check_forward(s, GateSet::slow, {.chunks = 2});
+  check_backward(s, GateSet::slow, {.chunks = 4});
+}
+
+TEST_CASE("kda v1 segments: the plan's words") {
+  const auto text = [](const kda::KernelProblem& p) {
+    return backend_of(Device::cuda()).kda_plan(p, DType::bf16, Device::cuda()).text;
+  };
+  const std::string words = " segments scanned at once (working memory ";
+  const std::string cut = text(long_problem(65536, 8));
+  CHECK(cut.find(", 16" + words) != std::string::npos);
+  CHECK(cut.find("; backward v1, chunks of 64 tokens, 4" + words) != std::string::npos);
+  CHECK(text(long_problem(8192, 64)).find("segments") == std::string::npos);
 }
 
 TEST_CASE("kda v1 segments: chunks of states in h are not cut") {
