@@ -133,7 +133,7 @@ Forward run_forward(const CallShape& s, const CallTensors& x, const Cut& cut) {
 Forward plain_forward(const CallShape& s, const CallTensors& x, int C) {
   Forward f;
   const size_t state = static_cast<size_t>(s.K) * static_cast<size_t>(s.V);
-  f.o.resize(static_cast<size_t>(s.rows * s.HV * s.V));
+  f.o.resize(x.v.size());
   f.ht.resize(s.sequences.size() * static_cast<size_t>(s.HV) * state);
   f.h.resize(static_cast<size_t>(chunks_of(s, C) * s.HV) * state);
   size_t chunk = 0;
@@ -145,7 +145,7 @@ Forward plain_forward(const CallShape& s, const CallTensors& x, int C) {
       const auto hv = static_cast<size_t>(head);
       for (int t = 0; t < end - begin; ++t) {
         for (int c = 0; c < s.V; ++c) {
-          f.o[static_cast<size_t>(((begin + t) * s.HV + head) * s.V + c)] = r.o(t, c);
+          f.o[static_cast<size_t>((int64_t{begin + t} * s.HV + head) * s.V + c)] = r.o(t, c);
         }
       }
       const auto copy_state = [&](const std::vector<double>& from, std::vector<double>& to, size_t number) {
@@ -261,7 +261,7 @@ TEST_CASE("kda v1 segments: a short sequence has the bits that it has without se
   const Forward cut = run_forward(s, x, {.chunks = 1});
   const Forward whole = run_forward(s, x, {.chunks = 0});
   const auto rows_equal = [&](int begin, int end) {
-    const auto at = [&](int row) { return static_cast<std::ptrdiff_t>(row * s.HV * s.V); };
+    const auto at = [&](int row) { return std::ptrdiff_t{row} * s.HV * s.V; };
     return std::equal(cut.o.begin() + at(begin), cut.o.begin() + at(end), whole.o.begin() + at(begin));
   };
   CHECK(rows_equal(0, 129));
@@ -448,7 +448,7 @@ TEST_CASE("kda v1 segments: the merge is as exact as f32, forward and backward, 
   constexpr int V = 32;
   constexpr int HV = 3;
   constexpr int64_t kSegments = 9;  // of two sequences, five and four
-  constexpr auto kState = static_cast<size_t>(K * V);
+  constexpr size_t kState = size_t{K} * V;
   std::mt19937_64 random(5);
   std::normal_distribution<float> normal;
   const auto draw = [&](size_t count, float size) {
@@ -456,7 +456,7 @@ TEST_CASE("kda v1 segments: the merge is as exact as f32, forward and backward, 
     std::generate(x.begin(), x.end(), [&] { return size * normal(random); });
     return x;
   };
-  const std::vector<float> maps = draw(size_t{5 * HV * K * K}, 1.0F / std::sqrt(static_cast<float>(K)));
+  const std::vector<float> maps = draw(size_t{5} * HV * K * K, 1.0F / std::sqrt(static_cast<float>(K)));
   const std::vector<float> found = draw(kSegments * HV * kState, 1.0F);
   const std::vector<v1::SegmentChain> chains{{.first = 0, .maps = 3, .first_map = 0},
                                              {.first = 5, .maps = 2, .first_map = 3}};
