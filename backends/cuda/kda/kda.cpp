@@ -45,6 +45,11 @@ std::string memory_text(int64_t bytes, int64_t heads, int64_t all) {
   return heads < all ? fmt::format("{} with {} of {} heads at a time", memory, heads, all) : memory;
 }
 
+/// `, 12 segments scanned at once` where sequences are cut.
+std::string segments_text(const v1::SegmentPlan& plan) {
+  return plan.cut() ? fmt::format(", {} segments scanned at once", plan.segments) : std::string();
+}
+
 std::string chunks_text(int C, bool centred) {
   return fmt::format(
       "v1, chunks of {} tokens on tensor cores, {}", C,
@@ -72,8 +77,8 @@ KernelPlan plan(const KernelProblem& problem, DType dtype, Device device) {
         problem.save_intermediates && why_not.backward.empty() && v1::plan_backward(problem, device, true).takes_saved;
     const v1::ForwardPlan forward = v1::plan_forward(problem, device, keeps);
     plan.forward_bytes = forward.bytes;
-    plan.text = fmt::format("forward {} ({})", chunks_text(forward.C, forward.centred),
-                            memory_text(forward.bytes, forward.heads, problem.HV));
+    plan.text = fmt::format("forward {}{} ({})", chunks_text(forward.C, forward.centred),
+                            segments_text(forward.segments), memory_text(forward.bytes, forward.heads, problem.HV));
     plan.saved_shape = keeps ? v1::saved_shape(problem, device) : Shape{0};
     plan.saved_dtype = DType::bf16;
   } else {
@@ -83,7 +88,7 @@ KernelPlan plan(const KernelProblem& problem, DType dtype, Device device) {
   if (why_not.backward.empty()) {
     const v1::BackwardPlan chunks = v1::plan_backward(problem, device, problem.save_intermediates);
     plan.backward_bytes = chunks.bytes;
-    backward = fmt::format("backward v1, chunks of {} tokens ({})", chunks.C,
+    backward = fmt::format("backward v1, chunks of {} tokens{} ({})", chunks.C, segments_text(chunks.segments),
                            memory_text(chunks.bytes, chunks.heads, problem.HV));
   }
   plan.text += "; " + backward;

@@ -210,6 +210,21 @@ TEST_CASE("kda on cuda: segment_ids in chunks on tensor cores near f64 [gpu]") {
   }
 }
 
+TEST_CASE("kda on cuda: a long sequence of one head in segments near f64 [gpu]") {
+  if (!test::have_device()) {
+    return;
+  }
+  kda::Options options;
+  options.use_qk_l2norm = true;
+  options.output_final_state = true;
+  const KDACase narrow = in_dtype(test::make_case({1, 4200, 1, 1, 64, 64, {}}, options, 23), DType::bf16);
+  const std::string plan = plan_text(narrow);
+  const auto words = plan.find(" segments scanned at once");
+  REQUIRE(words != std::string::npos);
+  REQUIRE(plan.find(" segments scanned at once", words + 1) != std::string::npos);  // backward, too
+  check_chunks(narrow);
+}
+
 TEST_CASE("kda on cuda: refuses what the CPU refuses, in the same words but for the device [gpu]") {
   if (!test::have_device()) {
     return;

@@ -8,6 +8,7 @@
 #include "backends/cuda/kda/v1/kernels.h"
 #include "backends/cuda/kda/v1/operands.h"
 #include "backends/cuda/kda/v1/scan_plan.h"
+#include "backends/cuda/kda/v1/segments.h"
 #include "backends/cuda/runtime/device.h"
 #include "core/tensor.h"
 
@@ -107,7 +108,8 @@ std::string why_not_backward(const KernelProblem& problem, DType dtype, Device d
   return {};
 }
 
-BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool saved) {
+BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool saved,
+                           std::optional<int64_t> segment_chunks) {
   BackwardPlan plan;
   const int of_forward = chunk_length(problem, device);
   plan.C = main_fits(problem, of_forward, device) ? of_forward : 32;
@@ -117,12 +119,14 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
   const int64_t group = std::max<int64_t>(1, problem.HV / std::max<int64_t>(1, problem.H));
   const int64_t of_head = bytes_of_head(problem, plan, plan.takes_saved);
   const int64_t groups = std::max<int64_t>(1, problem.HV / group);
-  const int64_t fit = of_head > 0 ? problem.workspace_limit / (of_head * group) : groups;
+  plan.segments = plan_segments(problem, plan.C, true, device_properties(device), segment_chunks);
+  const int64_t of_segments = segment_bytes(problem, plan.segments, true);
+  const int64_t fit = of_head > 0 ? (problem.workspace_limit - of_segments) / (of_head * group) : groups;
   const int64_t launches = ceil_div(groups, std::clamp<int64_t>(fit, 1, groups));
   plan.heads = ceil_div(groups, launches) * group;
-  plan.bytes = of_head * plan.heads;
+  plan.bytes = of_head * plan.heads + of_segments;
   const auto K = static_cast<int>(problem.K);
-  const int64_t states = 2 * static_cast<int64_t>(problem.sequences.size()) * plan.heads;  // of S and of dS
+  const int64_t states = 2 * plan.segments.segments * plan.heads;  // of S and of dS
   const ScanPlan scan = plan_scan(problem.V, plan.C, K, states, device_properties(device));
   plan.warps = scan.warps;
   plan.slices = scan.slices;
@@ -131,10 +135,10 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
 }
 
 void backward(const KernelProblem& problem, const KernelInputs& inputs, const KernelUpstream& upstream,
-              const KernelGradients& gradients) {
+              const KernelGradients& gradients, std::optional<int64_t> segment_chunks) {
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
-  const BackwardPlan plan = plan_backward(problem, device, upstream.saved.defined());
+  const BackwardPlan plan = plan_backward(problem, device, upstream.saved.defined(), segment_chunks);
   const SequenceTables tables = sequence_tables(problem, plan.C, device);
   const PrepOperands operands(inputs);
   const Tensor g = as_operand(inputs.g, DType::bf16);
@@ -236,6 +240,10 @@ void backward(const KernelProblem& problem, const KernelInputs& inputs, const Ke
   of_gate.chunks = plan.chunks;
   of_gate.K = K;
 
+  std::optional<Segments> segments;
+  if (plan.segments.cut()) {
+    segments.emplace(problem, plan.segments, C, true, device);
+  }
   for (int64_t first = 0; first < problem.HV; first += plan.heads) {
     const auto heads = static_cast<int>(std::min(plan.heads, problem.HV - first));
     const auto first_head = static_cast<int>(first);
@@ -244,7 +252,13 @@ void backward(const KernelProblem& problem, const KernelInputs& inputs, const Ke
     prep.A_heads = scans.forward.A_heads = main.A_heads = plan.takes_saved ? prep.HV : heads;
     prep.A_first = scans.forward.A_first = main.A_first = plan.takes_saved ? first_head : 0;
     launch_prep(stream, {.C = C, .K = K, .centred = plan.centred, .solve = !plan.takes_saved}, prep, plan.chunks);
-    launch_both_scans(stream, C, K, plan.warps, scans, tables.sequences * heads);
+    BothScansArguments of_launch = scans;
+    if (segments) {
+      segments->launch(stream, scans.forward, &scans.reverse);
+      segments->use(of_launch.forward);
+      segments->use(of_launch.reverse);
+    }
+    launch_both_scans(stream, C, K, plan.warps, of_launch, plan.segments.segments * heads);
     launch_main(stream, C, K, V, main, plan.chunks);
     if (gate_sums) {
       of_gate.first_head = first_head;

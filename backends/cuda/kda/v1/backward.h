@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "backends/cuda/kda/v1/segment_plan.h"
 #include "backends/kda.h"
 
 namespace deltatape::cuda::kda::v1 {
@@ -26,12 +28,16 @@ struct BackwardPlan {
   int64_t heads = 1;        // value heads of a launch, whole groups
   int64_t bytes = 0;        // of working memory
   bool centred = false;     // prep's leaves of 16 rows around their middle
+  SegmentPlan segments;
 };
-/// `saved`: forward's A is at hand. Expects a problem for which why_not_backward is empty.
-BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool saved);
+/// `saved`: forward's A is at hand. `segment_chunks`: as in plan_segments. Expects a problem for which why_not_backward
+/// is empty.
+BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool saved,
+                           std::optional<int64_t> segment_chunks = {});
 
 /// Runs a problem for which why_not_backward is empty. Any gradient may be undefined, and so may upstream.saved.
+/// `segment_chunks`: as in plan_segments.
 void backward(const KernelProblem& problem, const KernelInputs& inputs, const KernelUpstream& upstream,
-              const KernelGradients& gradients);
+              const KernelGradients& gradients, std::optional<int64_t> segment_chunks = {});
 
 }  // namespace deltatape::cuda::kda::v1

@@ -6,6 +6,7 @@
 #include "backends/cuda/kda/v1/kernels.h"
 #include "backends/cuda/kda/v1/operands.h"
 #include "backends/cuda/kda/v1/scan_plan.h"
+#include "backends/cuda/kda/v1/segments.h"
 #include "backends/cuda/runtime/device.h"
 #include "core/tensor.h"
 
@@ -69,7 +70,8 @@ Shape saved_shape(const KernelProblem& problem, Device device) {
   return {chunk_count(problem, C), problem.HV, C, C};
 }
 
-ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved) {
+ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved,
+                         std::optional<int64_t> segment_chunks) {
   const DeviceProperties& properties = device_properties(device);
   const auto K = static_cast<int>(problem.K);
   ForwardPlan plan;
@@ -77,23 +79,25 @@ ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved
   plan.chunks = chunk_count(problem, plan.C);
   plan.centred = problem.gate == Gate::lower_bound && problem.lower_bound >= kWeakestForCentred;
   const int64_t of_head = plan.chunks * (record_bytes(plan.C, K) + (saved ? 0 : solved_bytes(plan.C)));
-  const int64_t fit = of_head > 0 ? problem.workspace_limit / of_head : problem.HV;
+  plan.segments = plan_segments(problem, plan.C, false, properties, segment_chunks);
+  const int64_t of_segments = segment_bytes(problem, plan.segments, false);
+  const int64_t fit = of_head > 0 ? (problem.workspace_limit - of_segments) / of_head : problem.HV;
   const int64_t launches = ceil_div(problem.HV, std::clamp<int64_t>(fit, 1, std::max<int64_t>(1, problem.HV)));
   plan.heads = ceil_div(problem.HV, std::max<int64_t>(1, launches));
-  plan.bytes = of_head * plan.heads;
-  const auto sequences = static_cast<int64_t>(problem.sequences.size());
-  const ScanPlan scan = plan_scan(problem.V, plan.C, K, sequences * plan.heads, properties);
+  plan.bytes = of_head * plan.heads + of_segments;
+  const ScanPlan scan = plan_scan(problem.V, plan.C, K, plan.segments.segments * plan.heads, properties);
   plan.warps = scan.warps;
   plan.slices = scan.slices;
   plan.stages = scan.stages;
   return plan;
 }
 
-void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs) {
+void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs,
+             std::optional<int64_t> segment_chunks) {
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
   const auto K = static_cast<int>(problem.K);
-  const ForwardPlan plan = plan_forward(problem, device, outputs.saved.defined());
+  const ForwardPlan plan = plan_forward(problem, device, outputs.saved.defined(), segment_chunks);
   const SequenceTables tables = sequence_tables(problem, plan.C, device);
   const PrepOperands operands(inputs);
   const Tensor v = as_operand(inputs.v, DType::bf16);
@@ -125,6 +129,10 @@ void forward(const KernelProblem& problem, const KernelInputs& inputs, const Ker
   scan.slices = plan.slices;
   scan.stages = plan.stages;
   scan.v_first = problem.state_v_first;
+  std::optional<Segments> segments;
+  if (plan.segments.cut()) {
+    segments.emplace(problem, plan.segments, plan.C, false, device);
+  }
   for (int64_t first = 0; first < problem.HV; first += plan.heads) {
     const auto heads = static_cast<int>(std::min(plan.heads, problem.HV - first));
     prep.first_head = scan.first_head = static_cast<int>(first);
@@ -132,7 +140,13 @@ void forward(const KernelProblem& problem, const KernelInputs& inputs, const Ker
     prep.A_heads = scan.A_heads = outputs.saved.defined() ? prep.HV : heads;
     prep.A_first = scan.A_first = outputs.saved.defined() ? prep.first_head : 0;
     launch_prep(stream, {.C = plan.C, .K = K, .centred = plan.centred, .solve = true}, prep, plan.chunks);
-    launch_scan(stream, {.C = plan.C, .K = K, .for_backward = false, .warps = plan.warps}, scan, tables.sequences);
+    ScanArguments of_launch = scan;
+    if (segments) {
+      segments->launch(stream, scan, nullptr);
+      segments->use(of_launch);
+    }
+    launch_scan(stream, {.C = plan.C, .K = K, .for_backward = false, .warps = plan.warps}, of_launch,
+                plan.segments.segments);
   }
   if (final_state.defined() && final_state.dtype() != outputs.final_state.dtype()) {
     backend_of(final_state).copy(final_state, outputs.final_state);

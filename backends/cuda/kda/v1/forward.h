@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "backends/cuda/kda/v1/segment_plan.h"
 #include "backends/kda.h"
 
 namespace deltatape::cuda::kda::v1 {
@@ -32,11 +34,14 @@ struct ForwardPlan {
   int64_t heads = 1;     // value heads of a launch
   int64_t bytes = 0;     // of working memory
   bool centred = false;  // leaves of 16 rows around their middle
+  SegmentPlan segments;
 };
-/// With `saved`, A has a tensor of its own.
-ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved);
+/// With `saved`, A has a tensor of its own. `segment_chunks`: as in plan_segments.
+ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved,
+                         std::optional<int64_t> segment_chunks = {});
 
-/// Runs a problem for which why_not is empty. outputs.saved is of saved_shape.
-void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs);
+/// Runs a problem for which why_not is empty. outputs.saved is of saved_shape. `segment_chunks`: as in plan_segments.
+void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs,
+             std::optional<int64_t> segment_chunks = {});
 
 }  // namespace deltatape::cuda::kda::v1

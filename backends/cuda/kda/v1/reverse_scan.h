@@ -124,16 +124,7 @@ class ReverseWarp {
     });
     tile::FragA dv2[kTokens];
     find_gradient_of_writes(turn, d_o, dv2);
-    const auto decay = part<typename Shape::Decay>(turn, TheRecord::kDecay);
-    tile::unroll<kChannels>([&](auto c) {
-      tile::each_lane([&](int lane) {
-        tile::unroll<2>([&](auto half) {
-          constexpr int kHalf = decltype(half)::value;
-          const auto factor = decay.template read<2>(0, 16 * c + tile::Acc::place(lane, 4 * kHalf).col);
-          tile::unroll<4>([&](auto i) { D_[c].x(lane, 4 * kHalf + i) *= factor[i % 2]; });
-        });
-      });
-    });
+    decay_state(D_, part<typename Shape::Decay>(turn, TheRecord::kDecay));
     const auto qg = part<typename Shape::Rows>(turn, TheRecord::kQg);
     const auto w = part<typename Shape::Rows>(turn, TheRecord::kW);
     tile::unroll<kTokens>([&](auto t) {
@@ -144,7 +135,7 @@ class ReverseWarp {
     });
   }
 
-  /// X^T, rounded; stored as rows of tokens. Stores DA too.
+  /// X^T, rounded; stored as rows of tokens. Stores DA too. (With kEndOnly neither.)
   DT_DEVICE void find_gradient_of_writes(int turn, const tile::FragA (&d_o)[kTokens],
                                          tile::FragA (&dv2)[kTokens]) const {
     const auto Aqk = part<typename Shape::Square>(turn, TheRecord::kAqk);
@@ -158,28 +149,23 @@ class ReverseWarp {
         tile::mma(X[kTo], d_o[kFrom], tile::load_b(Aqk, 16 * kFrom, 16 * kTo));
       });
     });
+    const tile::GTile<BFloat16> dS(p_.dS + (record_of(turn) * p_.V + column_) * K, K, 16, K);
     tile::unroll<kChannels>([&](auto c) {
       const tile::FragA gradient = tile::as_a(D_[c]);
-      store_rounded(turn, c, gradient);
+      if constexpr (Shape::kWritesStates) {
+        store_rounded(dS, 16 * c, gradient);
+      }
       tile::unroll<kTokens>([&](auto t) { tile::mma(X[t], gradient, tile::load_b_trans(kg, 16 * t, 16 * c)); });
     });
     tile::unroll<kTokens>([&](auto t) { dv2[t] = tile::as_a(X[t]); });
-    // By way of the place of d_o, which only this warp reads.
-    const auto place = values(turn);
-    tile::sync_warp();
-    tile::unroll<kTokens>([&](auto t) { tile::store_trans(place, 16 * t, 0, X[t]); });
-    tile::sync_warp();
-    tile::store(block_.this_warp(), rows(p_.dv2, turn, head_, p_.heads), place);
-  }
-  DT_DEVICE void store_rounded(int turn, int c, const tile::FragA& gradient) const {
-    const tile::GTile<BFloat16> to(p_.dS + (record_of(turn) * p_.V + column_) * K, K, 16, K);
-    tile::each_lane([&](int lane) {
-      tile::unroll<4>([&](auto r) {
-        const tile::Place at = tile::FragA::place(lane, 2 * r);
-        to.template write_raw<2>(at.row, 16 * c + at.col,
-                                 std::bit_cast<tile::Values<BFloat16, 2>>(gradient.x(lane, r)));
-      });
-    });
+    if constexpr (Shape::kWritesStates) {
+      // By way of the place of d_o, which only this warp reads.
+      const auto place = values(turn);
+      tile::sync_warp();
+      tile::unroll<kTokens>([&](auto t) { tile::store_trans(place, 16 * t, 0, X[t]); });
+      tile::sync_warp();
+      tile::store(block_.this_warp(), rows(p_.dv2, turn, head_, p_.heads), place);
+    }
   }
 
   /// Where state `number` of a tensor of states begins, at the launch's head.
@@ -188,35 +174,12 @@ class ReverseWarp {
   }
   DT_DEVICE void load_gradient() {
     if (sequence_.state_out < 0 || p_.d_final_state == nullptr) {
-      tile::unroll<kChannels>([&](auto c) { D_[c] = tile::zeros(); });
-      return;
-    }
-    const float* const from = p_.d_final_state + state_offset(sequence_.state_out);
-    if (p_.v_first) {
-      const tile::GTile<const float> state(from + int64_t{column_} * K, K, 16, K);
-      tile::unroll<kChannels>([&](auto c) { D_[c] = tile::load_acc(state, 0, 16 * c); });
+      clear_state(D_);
     } else {
-      const tile::GTile<const float> state(from + column_, p_.V, K, 16);
-      tile::unroll<kChannels>(
-          [&](auto c) { D_[c] = tile::make_acc([&](int row, int col) { return state(16 * c + col, row); }); });
+      load_state_columns<K>(D_, p_.d_final_state + state_offset(sequence_.state_out), column_, p_.V, p_.v_first);
     }
   }
-  DT_DEVICE void store_gradient(float* to) const {
-    if (p_.v_first) {
-      const tile::GTile<float> state(to + int64_t{column_} * K, K, 16, K);
-      tile::unroll<kChannels>([&](auto c) { tile::store(state, 0, 16 * c, D_[c]); });
-    } else {
-      const tile::GTile<float> state(to + column_, p_.V, K, 16);
-      tile::unroll<kChannels>([&](auto c) {
-        tile::each_lane([&](int lane) {
-          tile::unroll<tile::Acc::kPerLane>([&](auto i) {
-            const tile::Place at = tile::Acc::place(lane, i);
-            state.set(16 * c + at.col, at.row, D_[c].x(lane, i));
-          });
-        });
-      });
-    }
-  }
+  DT_DEVICE void store_gradient(float* to) const { store_state_columns<K>(D_, to, column_, p_.V, p_.v_first); }
 
   const tile::Block& block_;
   const ReverseArguments& p_;
@@ -242,7 +205,7 @@ struct BothScans {
 
   DT_DEVICE void operator()(const tile::Block& block, const Params& p) const {
     if (block.x < p.forward_blocks) {
-      ScanWarp<Shape>(block, p.forward).run();
+      ScanWarp<Shape>(block, block.x, p.forward).run();
     } else {
       ReverseWarp<Shape>(block, block.x - p.forward_blocks, p.reverse).run();
     }

@@ -15,6 +15,7 @@
 #include "backends/cuda/kda/tile/launch.h"
 #include "backends/cuda/kda/tile/mma.h"
 #include "backends/cuda/kda/v1/record.h"
+#include "backends/cuda/kda/v1/state_tiles.h"
 
 namespace deltatape::cuda::kda::v1 {
 
@@ -24,14 +25,14 @@ struct ScanArguments {
   const BFloat16* A = nullptr;             // images [chunks,A_heads,C,C]
   int A_heads = 1;                         // of the array; the launch's first head is its A_first
   int A_first = 0;
-  const BFloat16* v = nullptr;               // [rows,HV,V]
+  const BFloat16* v = nullptr;               // [rows,HV,V]; null, with kEndOnly: see there
   const SequenceEntry* sequences = nullptr;  // longest first
   const float* initial_state = nullptr;      // [N,HV,K,V] ([N,HV,V,K] with v_first) or null
   float* final_state = nullptr;              // likewise
   float* h = nullptr;  // [*,HV,K,V] ([..,V,K]) or null: the states before every `chunks_per_h`-th chunk
   int chunks_per_h = 1;
-  BFloat16* o = nullptr;       // [rows,HV,V]; not with kForBackward
-  BFloat16* h_bf16 = nullptr;  // [chunks,heads,V,K]; with kForBackward only
+  BFloat16* o = nullptr;       // [rows,HV,V]; with kWritesOutput only
+  BFloat16* h_bf16 = nullptr;  // [chunks,heads,V,K]; with kWritesStates only
   BFloat16* v_new = nullptr;   // [rows,heads,V]; likewise
   int HV = 1;
   int V = 1;
@@ -42,12 +43,15 @@ struct ScanArguments {
   bool v_first = false;
 };
 
-/// Sizes known to the compiler. `for_backward`: v_new and the states before chunks as bf16, and no output.
-template <int chunk, int channels, bool for_backward>
+/// Sizes known to the compiler. `for_backward`: v_new and the states before chunks as bf16, and no output. `end_only`:
+/// nothing but the state at the end; where there is no v, that of values that are 0 and the unit matrix at the start.
+template <int chunk, int channels, bool for_backward, bool end_only = false>
 struct ScanShape {
   static constexpr int C = chunk;
   static constexpr int K = channels;
-  static constexpr bool kForBackward = for_backward;
+  static constexpr bool kEndOnly = end_only;
+  static constexpr bool kWritesOutput = !for_backward && !end_only;
+  static constexpr bool kWritesStates = for_backward && !end_only;
   static constexpr int kMostWarps = 8;
   static_assert((C == 32 || C == 64) && (K == 64 || K == 128));
 
@@ -69,12 +73,13 @@ struct ScanShape {
 template <class Shape>
 class ScanWarp {
  public:
-  DT_DEVICE ScanWarp(const tile::Block& block, const ScanArguments& p)
+  /// `number` is that of the block among those of the scan.
+  DT_DEVICE ScanWarp(const tile::Block& block, int number, const ScanArguments& p)
       : block_(block),
         p_(p),
-        head_(block.x / p.slices % p.heads),
-        column_((block.x % p.slices * block.warps() + block.warp()) * 16),
-        sequence_(p.sequences[block.x / p.slices / p.heads]),
+        head_(number / p.slices % p.heads),
+        column_((number % p.slices * block.warps() + block.warp()) * 16),
+        sequence_(p.sequences[number / p.slices / p.heads]),
         chunks_(static_cast<int>((sequence_.length + C - 1) / C)) {}
 
   DT_DEVICE void run() {
@@ -131,6 +136,15 @@ class ScanWarp {
     return tile::GTile<T>(tensor + first * stride + int64_t{head} * p_.V + column_, stride, rows_of(chunk), 16);
   }
 
+  /// Whether there is v; a question only where a scan may be without it.
+  [[nodiscard]] DT_DEVICE bool has_values() const {
+    if constexpr (Shape::kEndOnly) {
+      return p_.v != nullptr;
+    } else {
+      return true;
+    }
+  }
+
   /// Begins to copy a chunk to its stage; an empty group of copies where there is none.
   DT_DEVICE void fetch(int chunk, int stage) const {
     if (chunk < chunks_) {
@@ -138,8 +152,10 @@ class ScanWarp {
       const unsigned char* const record = p_.records + record_index(number, head_, p_.heads) * TheRecord::kBytes;
       const BFloat16* const A = p_.A + record_index(number, p_.A_first + head_, p_.A_heads) * (C * C);
       copy_parts(stage, record);
-      tile::copy_async_raw(block_, part<typename Shape::Square>(stage, Shape::kA), A);
-      tile::copy_async(block_.this_warp(), values(stage), rows(p_.v, chunk, p_.first_head + head_, p_.HV));
+      if (has_values()) {
+        tile::copy_async_raw(block_, part<typename Shape::Square>(stage, Shape::kA), A);
+        tile::copy_async(block_.this_warp(), values(stage), rows(p_.v, chunk, p_.first_head + head_, p_.HV));
+      }
     }
     tile::commit_copies();
   }
@@ -152,7 +168,7 @@ class ScanWarp {
     };
     copy_matrix(part<typename Shape::Rows>(stage, TheRecord::kW), TheRecord::kW);
     copy_matrix(part<typename Shape::Rows>(stage, TheRecord::kKg), TheRecord::kKg);
-    if constexpr (!Shape::kForBackward) {
+    if constexpr (Shape::kWritesOutput) {
       copy_matrix(part<typename Shape::Rows>(stage, TheRecord::kQg), TheRecord::kQg);
       copy_matrix(part<typename Shape::Square>(stage, TheRecord::kAqk), TheRecord::kAqk);
     }
@@ -161,24 +177,17 @@ class ScanWarp {
   }
 
   DT_DEVICE void step(int chunk, int stage) {
-    if (p_.h != nullptr && chunk % p_.chunks_per_h == 0) {
-      store_state(p_.h + state_offset(sequence_.first_h + chunk / p_.chunks_per_h));
+    if constexpr (!Shape::kEndOnly) {
+      if (p_.h != nullptr && chunk % p_.chunks_per_h == 0) {
+        store_state(p_.h + state_offset(sequence_.first_h + chunk / p_.chunks_per_h));
+      }
     }
     tile::FragA state[kChannels];
     tile::unroll<kChannels>([&](auto c) { state[c] = tile::as_a(S_[c]); });
-    if constexpr (Shape::kForBackward) {
+    if constexpr (Shape::kWritesStates) {
       store_rounded_state(chunk, state);
     }
-    const auto decay = part<typename Shape::Decay>(stage, TheRecord::kDecay);
-    tile::unroll<kChannels>([&](auto c) {
-      tile::each_lane([&](int lane) {
-        tile::unroll<2>([&](auto half) {
-          constexpr int kHalf = decltype(half)::value;
-          const auto factor = decay.template read<2>(0, 16 * c + tile::Acc::place(lane, 4 * kHalf).col);
-          tile::unroll<4>([&](auto i) { S_[c].x(lane, 4 * kHalf + i) *= factor[i % 2]; });
-        });
-      });
-    });
+    decay_state(S_, part<typename Shape::Decay>(stage, TheRecord::kDecay));
 
     tile::FragA writes[kTokens];
     find_writes(chunk, stage, state, writes);
@@ -186,7 +195,7 @@ class ScanWarp {
     tile::unroll<kTokens>([&](auto t) {
       tile::unroll<kChannels>([&](auto c) { tile::mma(S_[c], writes[t], tile::load_b(kg, 16 * t, 16 * c)); });
     });
-    if constexpr (!Shape::kForBackward) {
+    if constexpr (Shape::kWritesOutput) {
       find_output(chunk, stage, state, writes);
     }
   }
@@ -200,20 +209,22 @@ class ScanWarp {
     const auto w = part<typename Shape::Rows>(stage, TheRecord::kW);
     tile::Acc U[kTokens];
     tile::unroll<kTokens>([&](auto t) { U[t] = tile::zeros(); });
-    tile::unroll<kTokens>([&](auto from) {
-      constexpr int kFrom = decltype(from)::value;
-      tile::FragA v_of = tile::load_a_trans(v, 16 * kFrom, 0);
-      tile::each(v_of, [&](int, int token, float& x) { x *= beta(0, 16 * kFrom + token); });
-      tile::unroll<kTokens - kFrom>([&](auto below) {
-        constexpr int kTo = kFrom + decltype(below)::value;
-        tile::mma(U[kTo], v_of, tile::load_b_trans(A, 16 * kTo, 16 * kFrom));
+    if (has_values()) {
+      tile::unroll<kTokens>([&](auto from) {
+        constexpr int kFrom = decltype(from)::value;
+        tile::FragA v_of = tile::load_a_trans(v, 16 * kFrom, 0);
+        tile::each(v_of, [&](int, int token, float& x) { x *= beta(0, 16 * kFrom + token); });
+        tile::unroll<kTokens - kFrom>([&](auto below) {
+          constexpr int kTo = kFrom + decltype(below)::value;
+          tile::mma(U[kTo], v_of, tile::load_b_trans(A, 16 * kTo, 16 * kFrom));
+        });
       });
-    });
+    }
     tile::unroll<kChannels>([&](auto c) {
       tile::unroll<kTokens>([&](auto t) { tile::mma(U[t], state[c], tile::load_b_trans(w, 16 * t, 16 * c)); });
     });
     tile::unroll<kTokens>([&](auto t) { writes[t] = tile::as_a(U[t]); });
-    if constexpr (Shape::kForBackward) {
+    if constexpr (Shape::kWritesStates) {
       store_tokens(stage, U, rows(p_.v_new, chunk, head_, p_.heads));
     }
   }
@@ -252,48 +263,19 @@ class ScanWarp {
   }
 
   DT_DEVICE void load_state() {
-    if (sequence_.state_in < 0 || p_.initial_state == nullptr) {
-      tile::unroll<kChannels>([&](auto c) { S_[c] = tile::zeros(); });
-      return;
-    }
-    const float* const from = p_.initial_state + state_offset(sequence_.state_in);
-    if (p_.v_first) {
-      const tile::GTile<const float> state(from + int64_t{column_} * K, K, 16, K);
-      tile::unroll<kChannels>([&](auto c) { S_[c] = tile::load_acc(state, 0, 16 * c); });
+    if (!has_values()) {
+      make_unit_columns(S_, column_);
+    } else if (sequence_.state_in < 0 || p_.initial_state == nullptr) {
+      clear_state(S_);
     } else {
-      const tile::GTile<const float> state(from + column_, p_.V, K, 16);
-      tile::unroll<kChannels>(
-          [&](auto c) { S_[c] = tile::make_acc([&](int row, int col) { return state(16 * c + col, row); }); });
+      load_state_columns<K>(S_, p_.initial_state + state_offset(sequence_.state_in), column_, p_.V, p_.v_first);
     }
   }
-  DT_DEVICE void store_state(float* to) const {
-    if (p_.v_first) {
-      const tile::GTile<float> state(to + int64_t{column_} * K, K, 16, K);
-      tile::unroll<kChannels>([&](auto c) { tile::store(state, 0, 16 * c, S_[c]); });
-    } else {
-      const tile::GTile<float> state(to + column_, p_.V, K, 16);
-      tile::unroll<kChannels>([&](auto c) {
-        tile::each_lane([&](int lane) {
-          tile::unroll<tile::Acc::kPerLane>([&](auto i) {
-            const tile::Place at = tile::Acc::place(lane, i);
-            state.set(16 * c + at.col, at.row, S_[c].x(lane, i));
-          });
-        });
-      });
-    }
-  }
+  DT_DEVICE void store_state(float* to) const { store_state_columns<K>(S_, to, column_, p_.V, p_.v_first); }
   DT_DEVICE void store_rounded_state(int chunk, const tile::FragA (&state)[kChannels]) const {
     const int64_t number = record_index(sequence_.first_chunk + chunk, head_, p_.heads);
     const tile::GTile<BFloat16> to(p_.h_bf16 + (number * p_.V + column_) * K, K, 16, K);
-    tile::unroll<kChannels>([&](auto c) {
-      tile::each_lane([&](int lane) {
-        tile::unroll<4>([&](auto r) {
-          const tile::Place at = tile::FragA::place(lane, 2 * r);
-          to.template write_raw<2>(at.row, 16 * c + at.col,
-                                   std::bit_cast<tile::Values<BFloat16, 2>>(state[c].x(lane, r)));
-        });
-      });
-    });
+    tile::unroll<kChannels>([&](auto c) { store_rounded(to, 16 * c, state[c]); });
   }
 
   const tile::Block& block_;
@@ -312,7 +294,9 @@ struct Scan {
   static constexpr int kWarps = Shape::kMostWarps;
   static constexpr int kBlocksPerSm = 1;
 
-  DT_DEVICE void operator()(const tile::Block& block, const Params& p) const { ScanWarp<Shape>(block, p).run(); }
+  DT_DEVICE void operator()(const tile::Block& block, const Params& p) const {
+    ScanWarp<Shape>(block, block.x, p).run();
+  }
 };
 
 }  // namespace deltatape::cuda::kda::v1

@@ -23,6 +23,10 @@ int64_t waves(int64_t blocks, int64_t at_a_time, const DeviceProperties& device)
   return (std::max<int64_t>(1, blocks) + slots - 1) / slots;
 }
 
+/// Cycles per chunk: a warp reads all operands from shared memory (about 450), a step has a latency of its own (700),
+/// and copies are split over the warps.
+double chunk_cycles(int warps, double operands) { return 700.0 + operands * (450.0 * warps + 800.0 / warps); }
+
 }  // namespace
 
 ScanPlan plan_scan(int64_t V, int C, int K, int64_t states, const DeviceProperties& device) {
@@ -36,9 +40,7 @@ ScanPlan plan_scan(int64_t V, int C, int K, int64_t states, const DeviceProperti
     }
     const int64_t blocks = states * (tiles / warps);
     const int64_t waves_of_two = waves(blocks, with_two, device);
-    // Cycles per chunk: a warp reads all operands from shared memory (about 450), a step has a latency of its own
-    // (700), and copies are split over the warps.
-    const double cycles = static_cast<double>(waves_of_two) * (700.0 + 450.0 * warps + 800.0 / warps);
+    const double cycles = static_cast<double>(waves_of_two) * chunk_cycles(warps, 1.0);
     if (cycles < least) {
       least = cycles;
       const int64_t with_three = blocks_at_a_time(warps, scan_shared_bytes(C, K, warps, 3), device);
@@ -47,6 +49,13 @@ ScanPlan plan_scan(int64_t V, int C, int K, int64_t states, const DeviceProperti
     }
   }
   return best;
+}
+
+double scan_cycles(const ScanPlan& plan, int C, int K, int64_t states, double longest, double mean, double operands,
+                   const DeviceProperties& device) {
+  const int64_t at_a_time = blocks_at_a_time(plan.warps, scan_shared_bytes(C, K, plan.warps, plan.stages), device);
+  const auto turns = static_cast<double>(waves(states * plan.slices, std::max<int64_t>(1, at_a_time), device));
+  return std::max(longest, turns * mean) * chunk_cycles(plan.warps, operands);
 }
 
 }  // namespace deltatape::cuda::kda::v1

@@ -20,4 +20,9 @@ struct ScanPlan {
 /// blocks.
 ScanPlan plan_scan(int64_t V, int C, int K, int64_t states, const DeviceProperties& device);
 
+/// A prediction of the cycles of such a scan. `longest` and `mean` are chunks of a state; `operands` is the share of a
+/// chunk's operands that the scan reads.
+double scan_cycles(const ScanPlan& plan, int C, int K, int64_t states, double longest, double mean, double operands,
+                   const DeviceProperties& device);
+
 }  // namespace deltatape::cuda::kda::v1
