@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 
+#include "backends/cuda/graph_memory.h"
 #include "backends/cuda/runtime/memory.h"
 #include "backends/cuda/runtime/stream.h"
 #include "core/device_memory.h"
@@ -107,6 +108,7 @@ void copy_to_host(void* to, const void* from, size_t bytes, Device device) {
       begin(turn + kStagingPieces);
     }
   }
+  check_replays(stream);  // what was waited for here came after them
 }
 
 }  // namespace deltatape

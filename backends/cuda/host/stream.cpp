@@ -195,6 +195,7 @@ double Event::milliseconds_since(const Event& start) const {
 void synchronize(const Stream& stream) {
   check_not_recording("synchronize", stream.device());
   host::finish_all();
+  check_replays(stream);
 }
 
 }  // namespace cuda
@@ -203,6 +204,7 @@ void synchronize(Device device) {
   if (!device.is_cpu()) {
     cuda::check_not_recording("synchronize", device);
     cuda::host::finish_all();
+    cuda::check_replays(device);
   }
 }
 
