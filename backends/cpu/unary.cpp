@@ -3,8 +3,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/map_rows.h"
-#include "backends/elementwise_functions.h"
-#include "core/error.h"
+#include "backends/elementwise_tables.h"
 
 namespace deltatape::cpu {
 namespace {
@@ -21,16 +20,13 @@ template <class T>
 UnaryRow<T> unary_row_of(UnaryKind kind) {
   static constexpr auto kRows = elementwise::unary_table([](auto function) -> UnaryRow<T> {
     using F = decltype(function);
-    if constexpr (std::is_floating_point_v<T> || std::is_base_of_v<elementwise::TakesIntegers, F>) {
+    if constexpr (elementwise::kComputesIn<F, T>) {
       return &unary_row<T, F>;
     } else {
       return nullptr;
     }
   });
-  const UnaryRow<T> row = kRows[static_cast<size_t>(kind)];
-  check(row != nullptr, "unary", "function {} has an integer dtype, expected a floating-point one",
-        static_cast<int>(kind));
-  return row;
+  return elementwise::kernel_of(kRows, kind, "unary");
 }
 
 }  // namespace

@@ -1,8 +1,7 @@
 // Elementwise functions of two tensors, or of a tensor and a number.
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/map.h"
-#include "backends/elementwise_functions.h"
-#include "core/error.h"
+#include "backends/elementwise_tables.h"
 
 namespace deltatape::cuda {
 namespace {
@@ -18,16 +17,13 @@ template <class C>
 Launch launch_of(BinaryKind kind) {
   static constexpr auto kLaunches = elementwise::binary_table([](auto function) -> Launch {
     using F = decltype(function);
-    if constexpr (std::is_floating_point_v<C> || std::is_base_of_v<elementwise::TakesIntegers, F>) {
+    if constexpr (elementwise::kComputesIn<F, C>) {
       return &launch<C, F>;
     } else {
       return nullptr;
     }
   });
-  const Launch found = kLaunches[static_cast<size_t>(kind)];
-  check(found != nullptr, "binary", "function {} has an integer dtype, expected a floating-point one",
-        static_cast<int>(kind));
-  return found;
+  return elementwise::kernel_of(kLaunches, kind, "binary");
 }
 
 template <class C>

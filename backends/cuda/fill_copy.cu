@@ -5,6 +5,8 @@
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/map.h"
 #include "backends/cuda/runtime/memory.h"
+#include "backends/cuda/staging.h"
+#include "core/device_memory.h"
 
 namespace deltatape::cuda {
 namespace {
@@ -109,12 +111,13 @@ void launch_copy_from(const Tensor& in, const Tensor& out) {
 
 /// Between the host and a device, or two devices; both dense and of one dtype.
 void copy_between(const Tensor& in, const Tensor& out) {
-  const Device device = out.device().is_cpu() ? in.device() : out.device();
-  const Stream stream = current_stream(device);
-  copy_bytes(out.mutable_raw(), out.device(), in.raw(), in.device(),
-             static_cast<size_t>(out.numel()) * size_of(out.dtype()), stream);
-  if (out.device().is_cpu()) {
-    synchronize(stream);
+  const size_t bytes = static_cast<size_t>(out.numel()) * size_of(out.dtype());
+  if (in.device().is_cpu()) {
+    copy_from_host(out.mutable_raw(), in.raw(), bytes, out.device());
+  } else if (out.device().is_cpu()) {
+    copy_to_host(out.mutable_raw(), in.raw(), bytes, in.device());
+  } else {
+    copy_bytes(out.mutable_raw(), out.device(), in.raw(), in.device(), bytes, current_stream(out.device()));
   }
 }
 

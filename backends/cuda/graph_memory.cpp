@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <new>
 
+#include "backends/cuda/index_check.h"
 #include "core/device_memory.h"
 #include "core/error.h"
 
@@ -20,6 +22,42 @@ struct Owners {
 Owners& owners() {
   static auto* instance = new Owners;  // tensors with static storage duration are freed last
   return *instance;
+}
+
+// Replays that nobody has waited for yet.
+struct Replays {
+  struct Replay {
+    std::weak_ptr<GraphMemory> memory;
+    Stream stream;
+  };
+  std::mutex mutex;
+  std::vector<Replay> pending;
+};
+
+Replays& replays() {
+  static auto* instance = new Replays;
+  return *instance;
+}
+
+// Those for which `done` holds are over.
+template <class Done>
+void check_replays_if(const Done& done) {
+  std::vector<std::shared_ptr<GraphMemory>> over;
+  Replays& all = replays();
+  {
+    const std::scoped_lock lock(all.mutex);
+    const auto last = std::stable_partition(all.pending.begin(), all.pending.end(),
+                                            [&](const Replays::Replay& replay) { return !done(replay.stream); });
+    for (auto replay = last; replay != all.pending.end(); ++replay) {
+      over.push_back(replay->memory.lock());
+    }
+    all.pending.erase(last, all.pending.end());
+  }
+  for (const std::shared_ptr<GraphMemory>& memory : over) {
+    if (memory != nullptr) {
+      memory->check_watched();
+    }
+  }
 }
 
 // A plain pointer, for the same reason; the RecordingGuard owns.
@@ -72,6 +110,29 @@ const void* GraphMemory::keep(const void* bytes, size_t count) {
   kept_.push_back(std::make_unique<PinnedMemory>(count));
   std::memcpy(kept_.back()->data(), bytes, count);
   return kept_.back()->data();
+}
+
+IndexOutside* GraphMemory::watch(std::string_view function, std::string_view argument, int64_t size) {
+  const std::scoped_lock lock(mutex_);
+  watches_.push_back(
+      {std::string(function), std::string(argument), size, std::make_unique<PinnedMemory>(sizeof(IndexOutside))});
+  return new (watches_.back().found->data()) IndexOutside;
+}
+
+void GraphMemory::check_watched() {
+  const std::scoped_lock lock(mutex_);
+  const Watch* first = nullptr;
+  IndexOutside found;
+  for (const Watch& watch : watches_) {  // all are reset: the next replay starts afresh
+    const IndexOutside noted = std::exchange(*static_cast<IndexOutside*>(watch.found->data()), IndexOutside());
+    if (first == nullptr && noted.position != IndexOutside::kNone) {
+      first = &watch;
+      found = noted;
+    }
+  }
+  if (first != nullptr) {
+    check_none_outside(first->function, first->argument, found, first->size);
+  }
 }
 
 void GraphMemory::finish() {
@@ -129,6 +190,25 @@ bool free_after_recording(void* block, void* data, size_t bytes, Device device) 
   }
   memory->afterwards([data, bytes, device] { free_on_device(data, bytes, device); });
   return true;
+}
+
+void replayed(const std::shared_ptr<GraphMemory>& memory, const Stream& stream) {
+  Replays& all = replays();
+  const std::scoped_lock lock(all.mutex);
+  const bool known = std::any_of(all.pending.begin(), all.pending.end(), [&](const Replays::Replay& replay) {
+    return replay.stream == stream && replay.memory.lock() == memory;
+  });
+  if (!known) {
+    all.pending.push_back({memory, stream});
+  }
+}
+
+void check_replays(const Stream& stream) {
+  check_replays_if([&](const Stream& of) { return of == stream; });
+}
+
+void check_replays(Device device) {
+  check_replays_if([&](const Stream& of) { return of.device() == device; });
 }
 
 void check_not_recording(const char* what, Device device) {

@@ -6,13 +6,18 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "backends/cuda/runtime/memory.h"
+#include "backends/cuda/runtime/stream.h"
 #include "core/device.h"
 
 namespace deltatape::cuda {
+
+struct IndexOutside;
 
 /// Blocks of one graph. Within the recording a block that was given back is used again, as the order of the stream
 /// allows.
@@ -30,6 +35,11 @@ class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
   void put(void* block);
   /// Host memory with these bytes, for as long as the graph lives: what a recorded copy from the host reads.
   const void* keep(const void* bytes, size_t count);
+  /// Where replays note the first of an argument's indices that is not in [0, size): memory of the host that the device
+  /// writes to.
+  IndexOutside* watch(std::string_view function, std::string_view argument, int64_t size);
+  /// Throws Error for what a replay has noted, once. Replays must have been waited for.
+  void check_watched();
   /// Runs when the recording is over.
   void afterwards(std::function<void()> work) { afterwards_.push_back(std::move(work)); }
   /// The recording is over, or has failed.
@@ -41,9 +51,16 @@ class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
     size_t bytes;
     bool used;
   };
+  struct Watch {
+    std::string function;
+    std::string argument;
+    int64_t size;
+    std::unique_ptr<PinnedMemory> found;
+  };
   Device device_;
   std::mutex mutex_;
   std::vector<Block> blocks_;
+  std::vector<Watch> watches_;
   std::vector<std::unique_ptr<PinnedMemory>> kept_;
   std::vector<std::function<void()>> afterwards_;
 };
@@ -69,6 +86,12 @@ bool give_back_to_graph(void* block);
 /// While this thread records on `device`, frees memory that is no graph's (`data`, in `block`) once the recording is
 /// over: it is not the graph's to free. False when nothing is to be deferred.
 bool free_after_recording(void* block, void* data, size_t bytes, Device device);
+
+/// A graph was put on a stream: the next wait for it looks at what the replay has noted.
+void replayed(const std::shared_ptr<GraphMemory>& memory, const Stream& stream);
+/// Throws Error for what replays on a stream, or on a device, have noted; the work there has been waited for.
+void check_replays(const Stream& stream);
+void check_replays(Device device);
 
 /// Throws Error while this thread records on `device`; `what` was about to wait for it.
 void check_not_recording(const char* what, Device device);

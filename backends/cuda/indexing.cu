@@ -1,65 +1,18 @@
-// Reading and adding by index. Indices are checked before anything is written. Sums over equal indices run in a fixed
-// order: positions are sorted by where they go, so that one thread adds up each place.
+// Reading and adding by index. Indices are checked before anything is written (index_check.h). Sums over equal indices
+// run in a fixed order: positions are sorted by where they go, so that one thread adds up each place.
 #include <algorithm>
 #include <cstdint>
-#include <limits>
-#include <string_view>
 #include <type_traits>
 
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/dense.h"
+#include "backends/cuda/index_check.h"
 #include "backends/cuda/map.h"
-#include "backends/cuda/reduction.h"
-#include "backends/cuda/runtime/memory.h"
 #include "backends/cuda/sort.h"
 #include "backends/slices.h"
-#include "core/device_memory.h"
 
 namespace deltatape::cuda {
 namespace {
-
-/// The first position whose index is not in [0, size), and the index there.
-struct FirstOutside {
-  using Total = int64_t;
-  static constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
-  const int64_t* index;
-  int64_t size;
-  int64_t* out;  // [2]
-
-  [[nodiscard]] DT_HD Total none() const { return kNone; }
-  [[nodiscard]] DT_HD Total of(const Pack<int64_t>& pack, int64_t first, int64_t count) const {
-    Total found = kNone;
-    for (int j = kPack<int64_t> - 1; j >= 0; --j) {
-      found = j < count && (pack[j] < 0 || pack[j] >= size) ? first + j : found;
-    }
-    return found;
-  }
-  [[nodiscard]] DT_HD Total both(Total a, Total b) const { return a < b ? a : b; }
-  DT_HD void store(Total total, int64_t /*line*/) const {
-    out[0] = total;
-    out[1] = total == kNone ? 0 : index[total];
-  }
-};
-
-/// The values of `index` as a dense i64 tensor on the device. Throws Error naming `function` when one is not in
-/// [0, size): the host waits for the answer.
-Tensor checked_indices(std::string_view function, const Tensor& index, int64_t size) {
-  const Tensor values = dense(converted(index, DType::i64));
-  if (values.numel() == 0 || is_recording(index.device())) {  // whoever records has checked what replays will be given
-    return values;
-  }
-  const Stream stream = current_stream(index.device());
-  const Tensor answer = empty({2}, DType::i64, index.device());
-  reduce_lines(stream, rows_of<int64_t>(flat(values)),
-               FirstOutside{data_of<const int64_t>(values), size, data_of<int64_t>(answer)});
-  int64_t found[2] = {};
-  copy_bytes(found, Device::cpu(), answer.raw(), index.device(), sizeof(found), stream);
-  if (found[0] != FirstOutside::kNone) {
-    check(size > 0, function, "index is {} at position {}, but there are no entries along dim", found[1], found[0]);
-    fail(function, "index is {} at position {}, expected 0 to {}", found[1], found[0], size - 1);
-  }
-  return values;
-}
 
 /// The loop over `shape` through x with these strides.
 Loop<1> loop_through(const Tensor& x, const Shape& shape, const Strides& strides) {
@@ -280,7 +233,7 @@ void add_groups(const Stream& stream, const Sorted& sorted, const Tensor& src, c
 }  // namespace
 
 void CudaBackend::gather(const Tensor& x, int dim, const Tensor& index, const Tensor& out) const {
-  const Tensor indices = checked_indices("gather", index, x.shape()[dim]);
+  const Tensor indices = checked_indices("gather", "index", index, x.shape()[dim]);
   if (out.numel() == 0) {
     return;
   }
@@ -295,7 +248,7 @@ void CudaBackend::gather(const Tensor& x, int dim, const Tensor& index, const Te
 }
 
 void CudaBackend::index_select(const Tensor& x, int dim, const Tensor& index, const Tensor& out) const {
-  const Tensor indices = checked_indices("index_select", index, x.shape()[dim]);
+  const Tensor indices = checked_indices("index_select", "index", index, x.shape()[dim]);
   if (out.numel() == 0) {
     return;
   }
@@ -327,7 +280,7 @@ void CudaBackend::index_select(const Tensor& x, int dim, const Tensor& index, co
 }
 
 void CudaBackend::scatter_add(const Tensor& src, int dim, const Tensor& index, const Tensor& out) const {
-  const Tensor indices = checked_indices("scatter_add", index, out.shape()[dim]);
+  const Tensor indices = checked_indices("scatter_add", "index", index, out.shape()[dim]);
   if (indices.numel() == 0) {
     return;
   }
@@ -353,7 +306,7 @@ void CudaBackend::scatter_add(const Tensor& src, int dim, const Tensor& index, c
 }
 
 void CudaBackend::index_add(const Tensor& src, int dim, const Tensor& index, const Tensor& out) const {
-  const Tensor indices = checked_indices("index_add", index, out.shape()[dim]);
+  const Tensor indices = checked_indices("index_add", "index", index, out.shape()[dim]);
   if (src.numel() == 0) {
     return;
   }

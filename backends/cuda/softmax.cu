@@ -5,6 +5,7 @@
 
 #include "backends/cuda/block_launch.h"
 #include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/index_check.h"
 #include "backends/cuda/rows.h"
 
 namespace deltatape::cuda {
@@ -206,7 +207,8 @@ void CudaBackend::cross_entropy(const Tensor& logits, const Tensor& target, cons
   if (terms.numel() == 0) {
     return;
   }
-  const auto* place = static_cast<const int64_t*>(target.raw());
+  const Tensor places = indices_for_replays("cross_entropy", "target", target, logits.shape().back());
+  const auto* place = static_cast<const int64_t*>(places.raw());
   visit_floating(logits.dtype(), [&](auto tag) {
     using T = decltype(tag);
     using C = Compute<T>;

@@ -221,6 +221,58 @@ TEST_SUITE("cuda") {
     CHECK(numbers(result) == std::vector<double>{11, 12, 13, 14});
   }
 
+  TEST_CASE("graph: indices out of range are found in replays, and nothing outside is read or written [gpu]") {
+    if (!have_device()) {
+      return;
+    }
+    const auto device = [](const Tensor& x) { return to(x, Device::cuda()); };
+    const Tensor table = reshape(arange(0.0, 20.0, 1.0, {DType::f32, Device::cuda()}), {5, 4});
+    const auto replayed = [&](std::vector<int64_t> good, int64_t position, int64_t bad, const std::string& message,
+                              const auto& op) {
+      const auto count = static_cast<int64_t>(good.size());
+      Tensor index = device(from_vector(good, {count}));
+      const std::vector<double> expected = numbers(op(index));
+      Tensor result;
+      const Graph graph = Graph::record(Device::cuda(), [&] { result = op(index); });
+      graph.replay();
+      CHECK(numbers(result) == expected);
+      std::vector<int64_t> wrong = good;
+      wrong[static_cast<size_t>(position)] = bad;
+      wrong.back() = -3;  // only the first is reported
+      std::vector<int64_t> zeroed = wrong;
+      zeroed[static_cast<size_t>(position)] = zeroed.back() = 0;
+      copy_(index, device(from_vector(wrong, {count})));
+      graph.replay();
+      CAPTURE(message);
+      CHECK_ERROR(std::ignore = numbers(result), message);
+      CHECK(numbers(result) == numbers(op(device(from_vector(zeroed, {count})))));  // reported once
+      graph.replay();
+      copy_(index, device(from_vector(good, {count})));
+      graph.replay();  // what the replay before has noted is not lost
+      CHECK_ERROR(synchronize(Device::cuda()), message);
+      graph.replay();
+      synchronize(Device::cuda());
+      CHECK(numbers(result) == expected);
+    };
+    replayed({1, 4, 0, 3}, 1, 1000000, "index_select: index is 1000000 at position 1, expected 0 to 4",
+             [&](const Tensor& index) { return embedding(table, index); });
+    replayed({1, 4, 0, 3}, 2, -1, "gather: index is -1 at position 2, expected 0 to 4", [&](const Tensor& index) {
+      return gather(table, 0, reshape(index, {1, 4}));
+    });
+    replayed({2, 2, 0, 2}, 0, 5, "index_add: index is 5 at position 0, expected 0 to 4", [&](const Tensor& index) {
+      return index_add(table, 0, index, ones({4, 4}, table.options()));
+    });
+    replayed(
+        {2, 2, 0, 2}, 0, 1 << 20, "scatter_add: index is 1048576 at position 0, expected 0 to 4",
+        [&](const Tensor& index) {
+          return scatter_add(slice(table, 1, Slice{0, 1}), 0, reshape(index, {4, 1}), ones({4, 1}, table.options()));
+        });
+    replayed({2, 1, 0, 2}, 1, 7, "scatter_add: index is 7 at position 1, expected 0 to 2",
+             [&](const Tensor& index) { return one_hot(index, 3, DType::f32); });
+    replayed({3, 1, 0, 2, 1}, 3, 4, "cross_entropy: target is 4 at position 3, expected 0 to 3",
+             [&](const Tensor& target) { return cross_entropy(table, target); });
+  }
+
   TEST_CASE("graph: gradients of a small network are those of ordinary steps, bit for bit [gpu]") {
     if (!have_device()) {
       return;

@@ -16,11 +16,9 @@ struct Primitives {
   };
   using Tile = STile<BFloat16, 64, 64, Swizzled>;
   using Wide = STile<float, 64, 64, Strided<72>>;
-  using Totals = STile<float, 4, 64>;
   static constexpr int kTile = 0;
   static constexpr int kWide = kTile + 2 * Tile::kBytes;
-  static constexpr int kTotals = kWide + Wide::kBytes;
-  static constexpr int kPipe = kTotals + Totals::kBytes;
+  static constexpr int kPipe = kWide + Wide::kBytes;
   static constexpr int kWarps = 5;
   static constexpr int kBlocksPerSm = 1;
   static constexpr int kSharedBytes = kPipe + Pipe<2>::kBytes;
@@ -38,7 +36,6 @@ struct Primitives {
   DT_DEVICE void consume(const Block& block, Pipe<2>& pipe, const Params& p) const {
     const Team team = block.team(1, 4, 1);
     const auto wide = block.shared<Wide>(kWide);
-    const auto totals = block.shared<Totals>(kTotals);
     Acc sum[4] = {zeros(), zeros(), zeros(), zeros()};
     for (int step = 0; step < p.T; step += 64) {
       const int slot = pipe.wait();
@@ -53,18 +50,14 @@ struct Primitives {
         });
       });
       mma(sum[0], as_a(sum[1]), as_b_trans(sum[2]));
-      mma(sum[0], rest_a(sum[1]), as_b_trans(as_a(sum[3])));
-      mma(sum[1], as_tf_a(sum[2]), as_tf_b_trans(sum[3]));
-      mma_half<0>(sum[3], as_a_trans(as_b_trans(sum[1])), make_b([&](int i, int j) { return tile(i, j); }));
+      mma(sum[0], as_a(sum[1]), as_b_trans(as_a(sum[3])));
+      mma(sum[1], as_tf_a(sum[2]), make_tf_b([&](int i, int j) { return tile(i, j); }));
+      mma_half<0>(sum[3], as_a(sum[1]), make_b([&](int i, int j) { return tile(i, j); }));
       unroll<4>([&](auto n) { store(wide, row, 16 * n, sum[n]); });
       store(tile, row, 0, as_a(sum[0]));
       pipe.release(true);
       team.sync();
-      sum_columns(team, wide, totals);
-      team.each_warp(2, [&](int i) { invert_unit_lower16(wide, wide, {{32 * i, 32 * i + 16}}); });
-      team.sync();
       mma(sum[2], load_tf_a(wide, row, 0), load_tf_b(wide, 0, 16));
-      mma(sum[2], load_tf_a_trans(wide, 0, row), load_tf_b_trans(wide, 16, 0));
       RowVec rows;
       fill(rows, 0.0F);
       add_rows(rows, sum[0], [](int, int, float x) { return x * x; });
@@ -91,17 +84,10 @@ struct Primitives {
     }
     block.sync();
     const auto wide = block.shared<Wide>(kWide);
-    copy(block, wide, GTile<const Float16>(p.half, 64, p.T, 64));
-    block.sync();
-    PerLane<float> x;
-    each_lane([&](int lane) { x(lane) = wide(block.warp(), lane); });
-    scan_lanes(x);
-    if (any_lane([&](int lane) { return x(lane) < 0.0F; })) {
-      block.this_warp().each(32, [&](int i) { p.y[i] = warp_id_of(block) + x(i); });
-    }
+    const GTile<const Float16> half(p.half, 64, p.T, 64);
+    const float sum = warp_sum([&](int lane) { return wide(block.warp(), lane) + half(block.warp(), lane); });
+    one_lane([&] { p.y[block.warp()] = sum; });
   }
-
-  DT_DEVICE static float warp_id_of(const Block& block) { return static_cast<float>(block.warp()); }
 };
 
 }  // namespace

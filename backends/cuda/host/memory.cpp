@@ -184,10 +184,4 @@ void free_on_device(void* data, size_t bytes, Device device) noexcept {
   }
 }
 
-void copy_to_host(void* to, const void* from, size_t bytes, Device device) {
-  const cuda::Stream stream = cuda::current_stream(device);
-  cuda::copy_bytes(to, Device::cpu(), from, device, bytes, stream);
-  cuda::synchronize(stream);
-}
-
 }  // namespace deltatape

@@ -92,9 +92,13 @@ void submit(const Stream& /*stream*/, Place /*where*/, std::function<void()> wor
 }
 
 void finish_all() {
+  finish_until([] { return false; });
+}
+
+void finish_until(const std::function<bool()>& reached) {
   Queue& all = queue();
   const std::scoped_lock lock(all.mutex);
-  while (!all.waiting.empty()) {
+  while (!all.waiting.empty() && !reached()) {
     const std::function<void()> work = std::move(all.waiting.front());
     all.waiting.pop_front();
     run(work);
@@ -151,29 +155,47 @@ Stream default_stream(Device device) {
 }
 
 namespace {
-using Time = std::chrono::steady_clock::time_point;
-}
 
-Event::Event(Device device) : device_(device), handle_(std::make_shared<Time>()) {}
+using Time = std::chrono::steady_clock::time_point;
+
+struct Mark {
+  Time time;
+  std::atomic<int64_t> recorded{0};
+  std::atomic<int64_t> passed{0};
+};
+
+Mark& mark_of(const std::shared_ptr<void>& handle) { return *static_cast<Mark*>(handle.get()); }
+
+}  // namespace
+
+Event::Event(Device device) : device_(device), handle_(std::make_shared<Mark>()) {}
 
 void Event::record(const Stream& stream) {
-  host::submit(stream, Place::here(),
-               [handle = handle_] { *static_cast<Time*>(handle.get()) = std::chrono::steady_clock::now(); });
+  const int64_t number = ++mark_of(handle_).recorded;
+  host::submit(stream, Place::here(), [handle = handle_, number] {
+    mark_of(handle).time = std::chrono::steady_clock::now();
+    mark_of(handle).passed = number;
+  });
 }
 
 void Event::wait(const Stream& /*stream*/) const {}
 
-void Event::synchronize() const { host::finish_all(); }
+// What is behind the mark stays where it is: who needs it has to wait for it.
+void Event::synchronize() const {
+  const Mark& mark = mark_of(handle_);
+  host::finish_until([&] { return mark.passed >= mark.recorded; });
+}
 
 double Event::milliseconds_since(const Event& start) const {
   host::finish_all();
-  const auto elapsed = *static_cast<const Time*>(handle_.get()) - *static_cast<const Time*>(start.handle_.get());
+  const auto elapsed = mark_of(handle_).time - mark_of(start.handle_).time;
   return std::chrono::duration<double, std::milli>(elapsed).count();
 }
 
 void synchronize(const Stream& stream) {
   check_not_recording("synchronize", stream.device());
   host::finish_all();
+  check_replays(stream);
 }
 
 }  // namespace cuda
@@ -182,6 +204,7 @@ void synchronize(Device device) {
   if (!device.is_cpu()) {
     cuda::check_not_recording("synchronize", device);
     cuda::host::finish_all();
+    cuda::check_replays(device);
   }
 }
 

@@ -16,6 +16,8 @@ namespace deltatape::cuda::host {
 void submit(const Stream& stream, Place where, std::function<void()> work);
 /// Does everything that is on streams.
 void finish_all();
+/// Does what is on streams, in order, until `reached`.
+void finish_until(const std::function<bool()>& reached);
 /// While it lives, what this thread submits is put here instead.
 class Recorder {
  public:

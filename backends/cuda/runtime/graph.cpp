@@ -76,8 +76,9 @@ Graph Graph::record(Device device, const std::function<void()>& work) {
 
 void Graph::replay() const {
   const DeviceGuard guard(recorded_->device);
-  check_cuda(cudaGraphLaunch(recorded_->executable, handle(current_stream(recorded_->device))), "cudaGraphLaunch",
-             recorded_->device);
+  const Stream stream = current_stream(recorded_->device);
+  check_cuda(cudaGraphLaunch(recorded_->executable, handle(stream)), "cudaGraphLaunch", recorded_->device);
+  replayed(recorded_->memory, stream);
 }
 
 }  // namespace deltatape::cuda

@@ -81,6 +81,7 @@ void synchronize(const Stream& stream) {
   check_not_recording("synchronize", stream.device());
   const DeviceGuard guard(stream.device());
   check_cuda(cudaStreamSynchronize(handle(stream)), "cudaStreamSynchronize", stream.device());
+  check_replays(stream);
 }
 
 }  // namespace cuda
@@ -90,6 +91,7 @@ void synchronize(Device device) {
     cuda::check_not_recording("synchronize", device);
     const cuda::DeviceGuard guard(device);
     cuda::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize", device);
+    cuda::check_replays(device);
   }
 }
 

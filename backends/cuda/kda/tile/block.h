@@ -42,18 +42,6 @@ class Team {
       f(i);
     }
   }
-  /// f(row, col, x&) on every element of a tile in shared memory, split over the lanes: neighbouring columns go to
-  /// neighbouring lanes.
-  template <class Tile, class F>
-  DT_DEVICE void each_element(const Tile& tile, F&& f) const {
-    each(Tile::kRows * Tile::kCols, [&](int i) {
-      const int row = i / Tile::kCols;
-      const int col = i % Tile::kCols;
-      auto x = tile(row, col);
-      f(row, col, x);
-      tile.set(row, col, x);
-    });
-  }
   /// Writes f(row, col) to every element of a tile in shared memory.
   template <class Tile, class F>
   DT_DEVICE void fill(const Tile& tile, F&& f) const {

@@ -50,25 +50,6 @@ DT_DEVICE void copy_async_raw(const Team& team, const Tile& to, const typename T
             [&](int i) { copy_16_bytes(to.begin() + i * kChunk, source.at(0, i * kChunk, kChunk), 16); });
 }
 
-/// Copies global rows into a tile and converts; done for others after a barrier. Rows and columns beyond the last
-/// become 0. Four elements at a time where the columns allow it, so rows must begin at multiples of four elements.
-template <class Tile, class T>
-DT_DEVICE void copy(const Team& team, const Tile& to, const GTile<T>& from) {
-  constexpr int kStep = 4;
-  static_assert(Tile::kCols % kStep == 0);
-  team.each(Tile::kRows * (Tile::kCols / kStep), [&](int i) {
-    const int row = i / (Tile::kCols / kStep);
-    const int col = i % (Tile::kCols / kStep) * kStep;
-    Values<typename Tile::Value, kStep> x{};
-    if (row < from.rows() && col + kStep <= from.cols()) {
-      x = from.template read<kStep>(row, col);
-    } else if (row < from.rows()) {
-      unroll<kStep>([&](auto j) { x[j] = col + j < from.cols() ? from(row, col + j) : 0; });
-    }
-    to.template write<kStep>(row, col, x);
-  });
-}
-
 /// Stores a tile to global rows, 16 bytes at a time; rows beyond the last are left out.
 template <class Tile, class T>
 DT_DEVICE void store(const Team& team, const GTile<T>& to, const Tile& from) {

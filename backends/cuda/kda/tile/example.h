@@ -47,9 +47,10 @@ struct ExampleProduct {
     commit_copies();
     wait_copies<1>();
     block.sync();
-    reduce_rows(
-        block, a, [](int, int, float x) { return x; },
-        [&](int row, float sum) { factors.set(0, row, ex2(-fabsf(sum) / kDepth)); });
+    block.each_warp(kRows, [&](int row) {
+      const float sum = warp_sum([&](int lane) { return a(row, lane) + a(row, lane + kLanes); });
+      one_lane([&] { factors.set(0, row, ex2(-fabsf(sum) / kDepth)); });
+    });
     wait_copies<0>();
     block.sync();
 

@@ -22,44 +22,14 @@ DT_DEVICE void sum_lanes(PerLane<T, n>& x, int mask) {
     }
   }
 }
-template <class T, int n>
-DT_DEVICE void max_lanes(PerLane<T, n>& x, int mask) {
-  for (int bit = 1; bit < kLanes; bit *= 2) {
-    if ((mask & bit) != 0) {
-      const PerLane<T, n> other = shuffle_xor(x, bit);
-      each_lane([&](int lane) {
-        unroll<n>([&](auto i) { x(lane, i) = other(lane, i) > x(lane, i) ? other(lane, i) : x(lane, i); });
-      });
-    }
-  }
-}
 
-/// Sum (greatest) of f(lane) over the warp, the same in all lanes.
+/// Sum of f(lane) over the warp, the same in all lanes.
 template <class F>
 DT_DEVICE float warp_sum(F&& f) {
   PerLane<float> x;
   each_lane([&](int lane) { x(lane) = f(lane); });
   sum_lanes(x, kLanes - 1);
   return uniform(x);
-}
-template <class F>
-DT_DEVICE float warp_max(F&& f) {
-  PerLane<float> x;
-  each_lane([&](int lane) { x(lane) = f(lane); });
-  max_lanes(x, kLanes - 1);
-  return uniform(x);
-}
-
-/// The inclusive sum over lanes 0 .. lane, in a fixed tree.
-DT_DEVICE void scan_lanes(PerLane<float>& x) {
-  for (int distance = 1; distance < kLanes; distance *= 2) {
-    const PerLane<float> other = shuffle_up(x, distance);
-    each_lane([&](int lane) {
-      if (lane >= distance) {
-        x(lane) += other(lane);
-      }
-    });
-  }
 }
 
 }  // namespace deltatape::cuda::tile

@@ -63,16 +63,8 @@ DT_DEVICE TfA load_tf_a(const Tile& tile, int row, int col) {
   return make_tf_a([&](int i, int k) { return tile(row + i, col + k); });
 }
 template <class Tile>
-DT_DEVICE TfA load_tf_a_trans(const Tile& tile, int row, int col) {
-  return make_tf_a([&](int i, int k) { return tile(row + k, col + i); });
-}
-template <class Tile>
 DT_DEVICE TfB load_tf_b(const Tile& tile, int row, int col) {
   return make_tf_b([&](int k, int j) { return tile(row + k, col + j); });
-}
-template <class Tile>
-DT_DEVICE TfB load_tf_b_trans(const Tile& tile, int row, int col) {
-  return make_tf_b([&](int k, int j) { return tile(row + j, col + k); });
 }
 
 /// f(row, col of the first, pair) for every two neighbours of a row.

@@ -77,11 +77,4 @@ class STile {
 template <class T, int n>
 using SRow = STile<T, 1, n>;
 
-/// The contents of the tile are no longer anybody's: on the host reading them before they are written again is an
-/// error. Call it in one warp, with barriers around it.
-template <class Tile>
-DT_DEVICE void forget(const Tile& tile) {
-  forget_bytes(tile.begin(), Tile::kElements * static_cast<int>(sizeof(typename Tile::Element)));
-}
-
 }  // namespace deltatape::cuda::tile

@@ -9,22 +9,20 @@
 //
 //   target.h     DT_DEVICE, unroll<n>(f), roll(n, f), Values
 //   numbers.h    ex2 lg2 rcp rsqrt sigmoid softplus, widen/narrow, round_bf16, pack_bf16
-//   lanes.h      PerLane<T,n>, each_lane, one_lane, sync_warp, shuffles, warp_sum, any_lane
+//   lanes.h      PerLane<T,n>, each_lane, one_lane, sync_warp, shuffles, warp_sum
 //   layout.h     Strided<stride>, Swizzled
-//   shared.h     STile<T, rows, cols, Layout>: t(row, col), t.set(row, col, x), t.read<n>, t.write<n>, forget(t)
-//   global.h     GTile<T>(pointer, stride, rows, cols): the same on global memory, with fewer rows than a tile at the
-//   end fragments.h  Acc FragA FragB TfA TfB RowVec ColVec; each, make_*, as_a, as_b_trans, rest_a, add_rows, finish
-//   mma.h        mma, mma_half, load_a/_trans, load_b/_trans, load_tf_*, load_acc, store, store_trans
-//   block.h      Block, Team: shared<Tile>(offset), each(n, f), each_warp, each_element, fill, sync, team(..)
-//   copy.h       copy_async, copy_async_raw, commit_copies, wait_copies<n>, copy, store, store_raw
+//   shared.h     STile<T, rows, cols, Layout>: t(row, col), t.set(row, col, x), t.read<n>, t.write<n>
+//   global.h     GTile<T>(pointer, stride, rows, cols): the same on global memory; the last tile may have fewer rows
+//   fragments.h  Acc FragA FragB TfA TfB RowVec ColVec; each, make_*, as_a, as_b_trans, as_tf_a, add_rows, finish
+//   mma.h        mma, mma_half, load_a/_trans, load_b/_trans, load_tf_a, load_tf_b, load_acc, store, store_trans
+//   block.h      Block, Team: shared<Tile>(offset), each(n, f), each_warp, fill, sync, team(..)
+//   copy.h       copy_async, copy_async_raw, commit_copies, wait_copies<n>, store, store_raw
 //   pipe.h       Pipe<slots>: acquire load_raw load_rows commit | wait release
-//   algorithms.h invert_unit_lower16, sum_columns, reduce_rows
 //   launch.h     launch_warps<Kernel>(grid, params, stream)
 //
 // Rules that the twin checks:
-// - lanes of a warp that exchange data through memory call sync_warp between (before load_a and its kin too); warps
-// call
-//   sync of a team that both are in;
+// - lanes of a warp that exchange data through memory call sync_warp between (before load_a and its kin too);
+//   warps call sync of a team that both are in;
 // - a copy's data are there after wait_copies for the lane that copied, after a barrier for others;
 // - memory that is used again for something else: a barrier between the last read and the first write;
 // - shared memory is read as the type it was written as; what nobody wrote is not read;
@@ -32,7 +30,6 @@
 // example.h is a worked kernel; tests run kernels with host::Run and host::Memory (host/machine.h, host/memory.h).
 #pragma once
 
-#include "backends/cuda/kda/tile/algorithms.h"
 #include "backends/cuda/kda/tile/block.h"
 #include "backends/cuda/kda/tile/copy.h"
 #include "backends/cuda/kda/tile/fragments.h"

@@ -65,9 +65,10 @@ struct FaultyProduct : ExampleProduct {
     commit_copies();
     wait_copies<1>();
     block.sync();
-    reduce_rows(
-        block, a, [](int, int, float x) { return x; },
-        [&](int row, float sum) { factors.set(0, row, ex2(-fabsf(sum) / kDepth)); });
+    block.each_warp(kRows, [&](int row) {
+      const float sum = warp_sum([&](int lane) { return a(row, lane) + a(row, lane + kLanes); });
+      one_lane([&] { factors.set(0, row, ex2(-fabsf(sum) / kDepth)); });
+    });
     wait_copies<fault == Fault::wait_too_few ? 1 : 0>();
     if (fault != Fault::no_barrier) {
       block.sync();
@@ -160,81 +161,6 @@ TEST_SUITE("tile_kernels") {
     CHECK_THROWS_WITH_AS(run_warps<ExampleProduct>(Grid{1, 65536}, p), doctest::Contains("the grid is 1 x 65536 x 1"),
                          Error);
     CHECK_NOTHROW(run_warps<ExampleProduct>(Grid{0}, p));
-  }
-}
-
-TEST_SUITE("tile_algorithms") {
-  TEST_CASE("inverses of unit lower triangular blocks") {
-    using Square = STile<float, 64, 64, Strided<72>>;
-    check_clean(2, 2 * Square::kBytes, [](const Block& block) {
-      const auto m = block.shared<Square>(0);
-      const auto a = block.shared<Square>(Square::kBytes);
-      block.fill(m, [](int row, int col) {
-        return row > col ? std::sin(static_cast<float>(row * 64 + col)) : std::nanf("");  // never read
-      });
-      block.sync();
-      const Values<int, 2> first = block.warp() == 0 ? Values<int, 2>{{0, 16}} : Values<int, 2>{{32, 48}};
-      invert_unit_lower16(m, a, first);
-      block.sync();
-      block.each(4 * 256, [&](int i) {
-        const int at = i / 256 * 16;
-        const int row = i / 16 % 16;
-        const int col = i % 16;
-        double sum = a(at + row, at + col);
-        for (int j = 0; j < row; ++j) {
-          sum += static_cast<double>(m(at + row, at + j)) * static_cast<double>(a(at + j, at + col));
-        }
-        expect(std::fabs(sum - (row == col ? 1.0 : 0.0)) < 1e-4);
-        expect(row >= col || a(at + row, at + col) == 0.0F);
-      });
-    });
-  }
-
-  TEST_CASE("one inverse leaves the other half of the warp idle") {
-    using Square = STile<float, 16, 16, Strided<24>>;
-    check_clean(1, Square::kBytes, [](const Block& block) {
-      const auto m = block.shared<Square>(0);
-      block.fill(m, [](int, int) { return 0.0F; });
-      sync_warp();
-      PerLane<float> ones;
-      invert_unit_lower16(m, m, {{0, 1000}}, 1);
-      sync_warp();
-      each_lane([&](int lane) { expect(lane >= 16 || m(lane, lane) == 1.0F); });
-    });
-  }
-
-  TEST_CASE("sums down columns, the same bits for every team") {
-    using Tile = STile<float, 64, 32, Strided<40>>;
-    using Totals = STile<float, 4, 32>;
-    std::vector<std::vector<float>> results;
-    for (const int warps : {1, 2, 4}) {
-      check_clean(warps, Tile::kBytes + Totals::kBytes, [&](const Block& block) {
-        const auto x = block.shared<Tile>(0);
-        const auto totals = block.shared<Totals>(Tile::kBytes);
-        block.fill(x, [](int row, int col) { return std::sin(static_cast<float>(row * 32 + col)); });
-        block.sync();
-        sum_columns(block, x, totals);
-        block.each(32, [&](int col) {
-          double sum = 0;
-          for (int row = 0; row < 64; ++row) {
-            sum += std::sin(static_cast<float>(row * 32 + col));
-            expect(std::fabs(x(row, col) - sum) < 1e-5);
-          }
-        });
-        if (block.warp() == 0) {
-          std::vector<float> all;
-          block.this_warp().each(1, [&](int) {
-            for (int i = 0; i < 64 * 32; ++i) {
-              all.push_back(x(i / 32, i % 32));
-            }
-          });
-          results.push_back(all);
-        }
-      });
-    }
-    for (const auto& result : results) {
-      CHECK(result == results[0]);
-    }
   }
 }
 

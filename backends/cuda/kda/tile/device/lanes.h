@@ -43,12 +43,6 @@ DT_DEVICE PerLane<T, n> shuffle_xor(const PerLane<T, n>& x, int bit) {
   unroll<n>([&](auto i) { y(0, i) = __shfl_xor_sync(0xffffffffU, x(0, i), bit); });
   return y;
 }
-template <class T, int n>
-DT_DEVICE PerLane<T, n> shuffle_up(const PerLane<T, n>& x, int distance) {
-  PerLane<T, n> y;
-  unroll<n>([&](auto i) { y(0, i) = __shfl_up_sync(0xffffffffU, x(0, i), static_cast<unsigned>(distance)); });
-  return y;
-}
 template <class T, int n, class F>
 DT_DEVICE PerLane<T, n> shuffle(const PerLane<T, n>& x, F&& from) {
   PerLane<T, n> y;
@@ -66,16 +60,6 @@ DT_DEVICE T broadcast(const PerLane<T>& x, int lane) {
 template <class T>
 DT_DEVICE T uniform(const PerLane<T>& x) {
   return x(0);
-}
-
-/// Whether f(lane) holds for any lane (for all lanes).
-template <class F>
-DT_DEVICE bool any_lane(F&& f) {
-  return __any_sync(0xffffffffU, f(lane_id()) ? 1 : 0) != 0;
-}
-template <class F>
-DT_DEVICE bool all_lanes(F&& f) {
-  return __all_sync(0xffffffffU, f(lane_id()) ? 1 : 0) != 0;
 }
 
 }  // namespace deltatape::cuda::tile

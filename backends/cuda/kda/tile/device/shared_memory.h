@@ -30,7 +30,4 @@ class SharedPointer {
 
 DT_DEVICE void check_index(int /*row*/, int /*col*/, int /*rows*/, int /*cols*/) {}
 
-template <class T>
-DT_DEVICE void forget_bytes(SharedPointer<T> /*begin*/, int /*bytes*/) {}
-
 }  // namespace deltatape::cuda::tile

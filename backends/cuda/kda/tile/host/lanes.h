@@ -66,10 +66,6 @@ template <class T, int n>
 PerLane<T, n> shuffle_xor(const PerLane<T, n>& x, int bit) {
   return shuffle(x, [bit](int lane) { return lane ^ bit; });
 }
-template <class T, int n>
-PerLane<T, n> shuffle_up(const PerLane<T, n>& x, int distance) {
-  return shuffle(x, [distance](int lane) { return lane >= distance ? lane - distance : lane; });
-}
 
 template <class T>
 T broadcast(const PerLane<T>& x, int lane) {
@@ -83,17 +79,6 @@ T uniform(const PerLane<T>& x) {
     check(std::bit_cast<Bits>(x(lane)) == std::bit_cast<Bits>(x(0)), "tile", "uniform: lanes 0 and {} differ", lane);
   }
   return x(0);
-}
-
-template <class F>
-bool any_lane(F&& f) {
-  bool any = false;
-  each_lane([&](int lane) { any = f(lane) || any; });
-  return any;
-}
-template <class F>
-bool all_lanes(F&& f) {
-  return !any_lane([&](int lane) { return !f(lane); });
 }
 
 }  // namespace deltatape::cuda::tile

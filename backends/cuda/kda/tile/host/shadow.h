@@ -59,15 +59,6 @@ class Shadow {
     for_units(offset, bytes, [&](size_t at) { set_writer(who, at, 0); });
     std::memcpy(bytes_.data() + offset, from, static_cast<size_t>(bytes));
   }
-  /// As if nobody had ever written it.
-  void forget(const Actor& who, int offset, int bytes) {
-    for_units(offset, bytes, [&](size_t at) {
-      check_write(who, at);
-      set_writer(who, at, 0);
-      units_[at].state = State::never_written;
-    });
-    std::memset(bytes_.data() + offset, 0xff, static_cast<size_t>(bytes));
-  }
   /// Whether the last to write an element of this range was this warp, by a store of its own.
   [[nodiscard]] bool stored_by(int warp, int offset, int bytes) {
     bool any = false;

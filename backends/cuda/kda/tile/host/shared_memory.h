@@ -52,11 +52,4 @@ inline void check_index(int row, int col, int rows, int cols) {
         "element ({}, {}) of a tile in shared memory of {} x {} is used", row, col, rows, cols);
 }
 
-template <class T>
-void forget_bytes(SharedPointer<T> begin, int bytes) {
-  host::Machine& machine = host::Machine::get();
-  machine.check_whole_warp("forget");
-  machine.shared.forget(machine.actor(), begin.byte(), bytes);
-}
-
 }  // namespace deltatape::cuda::tile

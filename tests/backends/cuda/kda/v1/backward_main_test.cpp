@@ -341,6 +341,80 @@ TEST_CASE("kda v1 backward kernels: without the same rounded factors on both sid
   CHECK(relative_rms(run_main<64, 64, 64, false>(s, x).got.dg, expected.dg) > limit);
 }
 
+/// What B3 leaves for B4, from the token recurrence: dq and dk of each value head before the norm, and the gate's
+/// gradients of each chunk.
+struct Parts {
+  std::vector<double> dq, dk, gate_sums;
+};
+Parts plain_parts(const CallShape& s, const CallTensors& x, int C) {
+  Parts parts;
+  parts.dq.resize(x.g.size());
+  parts.dk.resize(x.g.size());
+  size_t chunk = 0;
+  const auto heads = static_cast<size_t>(s.HV);
+  const auto K = static_cast<size_t>(s.K);
+  for (size_t n = 0; n < s.sequences.size(); ++n) {
+    const auto [begin, end] = s.sequences[n];
+    const auto chunks = static_cast<size_t>((end - begin + C - 1) / C);
+    parts.gate_sums.resize((chunk + chunks) * heads * 2 * K);
+    for (size_t head = 0; head < heads; ++head) {
+      const HeadInputs<double> in = head_of(s, x, static_cast<int>(n), static_cast<int>(head), false);
+      const HeadGradients<double> out = token_recurrence(in);
+      const double a = s.A_log ? std::exp(x.A_log[head]) : 1.0;
+      for (int t = 0; t < end - begin; ++t) {
+        const size_t row = static_cast<size_t>(begin + t) * heads + head;
+        double* const of_bias = &parts.gate_sums[((chunk + static_cast<size_t>(t / C)) * heads + head) * 2 * K];
+        for (size_t c = 0; c < K; ++c) {
+          const auto i = static_cast<int>(c);
+          parts.dq[row * K + c] = out.dq(t, i);
+          parts.dk[row * K + c] = out.dk(t, i);
+          const double dy = out.dg(t, i);
+          const double z = x.g[row * K + c] + (s.dt_bias ? x.dt_bias[head * K + c] : 0.0);
+          const double sigmoid = 1.0 / (1.0 + std::exp(s.gate == deltatape::kda::Gate::standard ? -z : -a * z));
+          if (s.gate == deltatape::kda::Gate::standard) {
+            of_bias[c] -= dy * a * sigmoid;
+            of_bias[K + c] += dy * in.g(t, i) / 1.4426950408889634;
+          } else {
+            const double dx = dy * s.lower_bound * a * sigmoid * (1.0 - sigmoid);
+            of_bias[c] += dx;
+            of_bias[K + c] += dx * z;
+          }
+        }
+      }
+    }
+    chunk += chunks;
+  }
+  return parts;
+}
+
+TEST_CASE("kda v1 backward kernels: what B3 leaves for B4, head by head and chunk by chunk") {
+  for (const int which : {0, 1, 2}) {
+    CallShape s;
+    s.rows = 230;
+    s.sequences = {{0, 130}, {130, 131}, {131, 230}};
+    s.H = 1;
+    s.HV = 2;
+    s.K = which == 2 ? 128 : 64;
+    s.gate = which == 1 ? deltatape::kda::Gate::standard : deltatape::kda::Gate::lower_bound;
+    s.A_log = s.dt_bias = which != 2;
+    s.l2norm = which == 1;
+    s.h0 = s.dht = true;
+    const CallTensors x = draw_call(s, GateSet::mixed, 6);
+    const MainResults got = which == 0   ? run_main<64, 64, 64>(s, x, true)
+                            : which == 1 ? run_main<32, 64, 64>(s, x, true)
+                                         : run_main<64, 128, 64>(s, x, true);
+    const Parts expected = plain_parts(s, x, which == 1 ? 32 : 64);
+    const RoundingErrors limits = emulated_errors(GateSet::mixed);
+    CAPTURE(which);
+    INFO("dq ", relative_rms(got.dq_parts, expected.dq), " dk ", relative_rms(got.dk_parts, expected.dk), " gate ",
+         relative_rms(got.gate_sums, expected.gate_sums));
+    REQUIRE(got.gate_sums.size() == expected.gate_sums.size());
+    CHECK(relative_rms(got.dq_parts, expected.dq) <= kRoundingAllowance * limits.dq);
+    CHECK(relative_rms(got.dk_parts, expected.dk) <= kRoundingAllowance * limits.dk);
+    CHECK(relative_rms(got.gate_sums, expected.gate_sums) <= kRoundingAllowance * limits.dg);
+  }
+}
+
 TEST_CASE("kda v1 backward kernels: B1 to B4, each write where it belongs and once") {
   for (const int which : {0, 1, 2}) {
     CallShape s;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <random>
 
+#include "backends/cuda/kda/v1/backward_kernels.h"
 #include "backends/cuda/kda/v1/record.h"
 #include "backends/cuda/runtime/stream.h"
 
@@ -94,11 +95,13 @@ void ForwardCase::draw() {
   q_.resize(size(p.H, p.K));
   k_.resize(size(p.H, p.K));
   v_.resize(size(p.HV, p.V));
+  d_o_.resize(v_.size());
   g_.resize(size(p.HV, p.K));
   beta_.resize(size(p.HV, 1));
   A_log_.resize(static_cast<size_t>(p.HV));
   dt_bias_.resize(static_cast<size_t>(p.HV * p.K));
   h0_.resize(static_cast<size_t>(sequences() * p.HV * p.K * p.V));
+  dht_.resize(h0_.size());
   std::mt19937_64 random(p.seed);
   std::normal_distribution<double> normal;
   for (float& x : A_log_) {
@@ -163,12 +166,14 @@ void ForwardCase::draw() {
         beta_[static_cast<size_t>(row * p.HV + hv)] = static_cast<float>(raw_beta);
         for (int x = 0; x < p.V; ++x) {
           v_[static_cast<size_t>((row * p.HV + hv) * p.V + x)] = static_cast<float>(in.v(t, x));
+          d_o_[static_cast<size_t>((row * p.HV + hv) * p.V + x)] = static_cast<float>(in.d_o(t, x));
         }
       }
       for (int x = 0; x < p.K && p.states; ++x) {
         for (int y = 0; y < p.V; ++y) {
           const int at = p.v_first ? y * p.K + x : x * p.V + y;
           h0_[static_cast<size_t>((n * p.HV + hv) * p.K * p.V + at)] = static_cast<float>(in.h0(x, y));
+          dht_[static_cast<size_t>((n * p.HV + hv) * p.K * p.V + at)] = static_cast<float>(in.dht(x, y));
         }
       }
       heads_.push_back(std::move(in));
@@ -252,6 +257,37 @@ void ForwardCase::run_scan_for_backward() {
   v_new = memory.read(arguments.v_new);
 }
 
+void ForwardCase::run_both_scans() {
+  const auto& p = options_;
+  const auto states = static_cast<size_t>(chunks() * p.HV * p.K * p.V);
+  cuda::kda::v1::BothScansArguments scans;
+  scans.forward = scan;
+  scans.forward.h_bf16 = memory.output<BFloat16>("h_bf16", states);
+  scans.forward.v_new = memory.output<BFloat16>("v_new", v_.size());
+  scans.reverse.records = scan.records;
+  scans.reverse.d_o = memory.input("d_o", as_bf16(d_o_));
+  scans.reverse.sequences = scan.sequences;
+  scans.reverse.HV = scans.reverse.heads = p.HV;
+  scans.reverse.V = p.V;
+  scans.reverse.slices = scan.slices;
+  scans.reverse.stages = p.stages;
+  scans.reverse.v_first = p.v_first;
+  scans.reverse.dS = memory.output<BFloat16>("dS", states);
+  scans.reverse.dv2 = memory.output<BFloat16>("dv2", v_.size());
+  if (p.states) {
+    scans.reverse.d_final_state = memory.input("dht", dht_);
+    scans.reverse.d_initial_state = memory.output<float>("dh0", dht_.size());
+  }
+  launch_both_scans(cuda::current_stream(Device::cuda()), p.C, p.K, p.warps, scans, int64_t{sequences()} * p.HV);
+  h_bf16 = memory.read(scans.forward.h_bf16);
+  v_new = memory.read(scans.forward.v_new);
+  dS = memory.read(scans.reverse.dS);
+  dv2 = memory.read(scans.reverse.dv2);
+  if (p.states) {
+    dh0 = memory.read(scans.reverse.d_initial_state);
+  }
+}
+
 ForwardCase::PrepErrors ForwardCase::prep_errors() const {
   const auto& p = options_;
   PrepErrors e;
@@ -311,6 +347,9 @@ ForwardCase::ScanErrors ForwardCase::scan_errors() const {
   Rms all_ht;
   Rms all_h;
   Rms all_v_new;
+  Rms all_dS;
+  Rms all_dv2;
+  Rms all_dh0;
   const auto of_state = static_cast<size_t>(p.K * p.V);
   const auto state_of = [&](const float* state, bool v_first) {
     std::vector<double> x(of_state);
@@ -328,6 +367,7 @@ ForwardCase::ScanErrors ForwardCase::scan_errors() const {
     const int chunks_of_n = (T + p.C - 1) / p.C;
     for (int hv = 0; hv < p.HV; ++hv) {
       const ForwardResults expected = forward_recurrence(head(n, hv), p.C);
+      const ReverseResults reverse = dS.empty() ? ReverseResults() : reverse_recurrence(head(n, hv), p.C);
       const auto number = static_cast<size_t>(n * p.HV + hv);
       if (!o.empty()) {
         all_o.add(part_of(o, first, T, p.HV, hv, p.V), expected.o.x);
@@ -336,23 +376,39 @@ ForwardCase::ScanErrors ForwardCase::scan_errors() const {
       if (!v_new.empty()) {
         all_v_new.add(part_of(v_new, first, T, p.HV, hv, p.V), expected.v_new.x);
       }
+      if (!dv2.empty()) {
+        all_dv2.add(part_of(dv2, first, T, p.HV, hv, p.V), reverse.dv2.x);
+      }
+      if (!dh0.empty()) {
+        all_dh0.add(state_of(dh0.data() + number * of_state, p.v_first), reverse.dh0.x);
+      }
       for (int c = 0; c < chunks_of_n; ++c) {
         const auto at = static_cast<size_t>((chunk + c) * p.HV + hv) * of_state;
         if (!h.empty()) {
           all_h.add(state_of(h.data() + at, p.v_first), expected.h[static_cast<size_t>(c)].x);
         }
+        const auto stored_state = [&](const std::vector<BFloat16>& from) {
+          const std::vector<float> state(from.begin() + static_cast<std::ptrdiff_t>(at),
+                                         from.begin() + static_cast<std::ptrdiff_t>(at + of_state));
+          return state_of(state.data(), true);
+        };
         if (!h_bf16.empty()) {
-          std::vector<float> state;
-          for (size_t i = 0; i < of_state; ++i) {
-            state.push_back(static_cast<float>(h_bf16[at + i]));
-          }
-          all_h.add(state_of(state.data(), true), expected.h[static_cast<size_t>(c)].x);
+          all_h.add(stored_state(h_bf16), expected.h[static_cast<size_t>(c)].x);
+        }
+        if (!dS.empty()) {
+          all_dS.add(stored_state(dS), reverse.dS[static_cast<size_t>(c)].x);
         }
       }
     }
     chunk += chunks_of_n;
   }
-  return {.o = all_o.value(), .ht = all_ht.value(), .h = all_h.value(), .v_new = all_v_new.value()};
+  return {.o = all_o.value(),
+          .ht = all_ht.value(),
+          .h = all_h.value(),
+          .v_new = all_v_new.value(),
+          .dS = all_dS.value(),
+          .dv2 = all_dv2.value(),
+          .dh0 = all_dh0.value()};
 }
 
 }  // namespace deltatape::test::kda_v1

@@ -30,7 +30,7 @@ struct ForwardOptions {
   double beta_factor = 1.0;
   bool g_f32 = false;
   bool beta_f32 = false;
-  bool states = true;  // an initial state
+  bool states = true;  // an initial state, and a gradient of the final one
   bool v_first = false;
   int warps = 2;
   int stages = 2;
@@ -50,6 +50,8 @@ class ForwardCase {
   void run_scan();
   /// The scan of the backward; results in `h_bf16` and `v_new`.
   void run_scan_for_backward();
+  /// The same and the reverse scan, in one grid; results in `dS`, `dv2` and, with states, `dh0` too.
+  void run_both_scans();
 
   /// How chunks are compared: the largest error of each result against the reference, in its own measure.
   struct PrepErrors {
@@ -61,7 +63,7 @@ class ForwardCase {
   };
   [[nodiscard]] PrepErrors prep_errors() const;
   struct ScanErrors {
-    double o = 0, ht = 0, h = 0, v_new = 0;  // relative root mean square over all heads and sequences
+    double o = 0, ht = 0, h = 0, v_new = 0, dS = 0, dv2 = 0, dh0 = 0;  // relative root mean square over everything
   };
   [[nodiscard]] ScanErrors scan_errors() const;
 
@@ -81,8 +83,11 @@ class ForwardCase {
   std::vector<BFloat16> o;
   std::vector<BFloat16> h_bf16;
   std::vector<BFloat16> v_new;
+  std::vector<BFloat16> dS;
+  std::vector<BFloat16> dv2;
   std::vector<float> ht;
   std::vector<float> h;
+  std::vector<float> dh0;
 
  private:
   void draw();
@@ -95,7 +100,7 @@ class ForwardCase {
   std::vector<cuda::kda::ChunkEntry> chunk_table_;
   std::vector<cuda::kda::SequenceEntry> sequence_table_;
   // Tensors as kernels see them, rounded to what they are stored in.
-  std::vector<float> q_, k_, v_, g_, beta_, A_log_, dt_bias_, h0_;
+  std::vector<float> q_, k_, v_, d_o_, g_, beta_, A_log_, dt_bias_, h0_, dht_;
   unsigned char* records_out_ = nullptr;
   BFloat16* A_out_ = nullptr;
 };

@@ -1,7 +1,9 @@
-// What prep and the scan must compute, by plain loops in double: the operands of a chunk from their definitions, the
-// states and outputs by the recurrence, token after token. Decays are products of steps, so any gate is exact.
+// What prep and the scans must compute, by plain loops in double: the operands of a chunk from their definitions, the
+// states, outputs and gradients of states by the recurrence, token after token. Decays are products of steps, so any
+// gate is exact.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -110,6 +112,60 @@ inline ForwardResults forward_recurrence(const HeadInputs<double>& in, int C) {
     }
   }
   out.ht = S;
+  return out;
+}
+
+struct ReverseResults {
+  std::vector<Matrix<double>> dS;  // [K,V], the gradients of the states after chunks
+  Matrix<double> dv2;              // [T,V], of v_new by what it gives the chunk's outputs and the state after it
+  Matrix<double> dh0;              // [K,V]
+};
+
+/// The recurrence backwards, token after token: the gradient of the state alone needs no state.
+inline ReverseResults reverse_recurrence(const HeadInputs<double>& in, int C) {
+  const int T = in.k.rows;
+  const int K = in.k.cols;
+  const int V = in.v.cols;
+  ReverseResults out;
+  out.dS.resize(static_cast<size_t>((T + C - 1) / C));
+  out.dv2 = Matrix<double>(T, V);
+  Matrix<double> P = in.dht.rows > 0 ? in.dht : Matrix<double>(K, V);
+  std::vector<double> of_write(static_cast<size_t>(V));
+  for (int t = T - 1; t >= 0; --t) {
+    if (t % C == C - 1 || t == T - 1) {
+      out.dS[static_cast<size_t>(t / C)] = P;
+    }
+    std::fill(of_write.begin(), of_write.end(), 0.0);
+    for (int x = 0; x < K; ++x) {
+      for (int y = 0; y < V; ++y) {
+        P(x, y) += in.scale * in.q(t, x) * in.d_o(t, y);
+        of_write[static_cast<size_t>(y)] += in.k(t, x) * P(x, y);
+      }
+    }
+    for (int x = 0; x < K; ++x) {
+      const double decay = std::exp2(in.g(t, x));
+      const double read = in.beta[static_cast<size_t>(t)] * in.k(t, x);
+      for (int y = 0; y < V; ++y) {
+        P(x, y) = decay * (P(x, y) - read * of_write[static_cast<size_t>(y)]);
+      }
+    }
+  }
+  out.dh0 = P;
+  for (int first = 0; first < T; first += C) {
+    const int rows = std::min(C, T - first);
+    const ChunkOperands chunk = chunk_operands(in, first, rows, C);
+    const Matrix<double>& after = out.dS[static_cast<size_t>(first / C)];
+    for (int i = 0; i < rows; ++i) {
+      for (int y = 0; y < V; ++y) {
+        for (int j = i; j < rows; ++j) {
+          out.dv2(first + i, y) += chunk.Aqk(j, i) * in.d_o(first + j, y);
+        }
+        for (int x = 0; x < K; ++x) {
+          out.dv2(first + i, y) += chunk.kg(i, x) * after(x, y);
+        }
+      }
+    }
+  }
   return out;
 }
 

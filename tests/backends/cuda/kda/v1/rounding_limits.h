@@ -29,4 +29,29 @@ inline RoundingErrors emulated_errors(GateSet set) {
 }
 inline constexpr double kRoundingAllowance = 1.5;
 
+/// What the kernels hand to one another.
+struct StageErrors {
+  double w, A, Aqk, h, v_new, dS, dv2;
+};
+
+/// Errors of the same emulation, of w, A and Aqk in the worst chunk: the largest with K = V = 64 and 128, chunks of 32
+/// and 64, and both leaves.
+inline StageErrors emulated_stage_errors(GateSet set) {
+  switch (set) {
+    case GateSet::steep:
+      return {.0025, .0001, .0026, .0029, .0023, .0024, .0025};
+    case GateSet::slow:
+      return {.0029, .0009, .0029, .0038, .0027, .0030, .0035};
+    case GateSet::mixed:
+      return {.0028, .0008, .0029, .0038, .0026, .0030, .0035};
+    case GateSet::unbounded:
+      return {.0028, .0001, .0025, .0027, .0020, .0025, .0024};
+    case GateSet::correlated:
+      return {.0047, .0011, .0031, .0058, .0027, .0026, .0050};
+    case GateSet::correlated_beta2:
+      return {.0054, .0020, .0031, .0066, .0036, .0035, .0082};
+  }
+  return {};
+}
+
 }  // namespace deltatape::test::kda_v1
