@@ -132,6 +132,11 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
 
 void backward(const KernelProblem& problem, const KernelInputs& inputs, const KernelUpstream& upstream,
               const KernelGradients& gradients) {
+  backward_with({}, problem, inputs, upstream, gradients);
+}
+
+void backward_with(const BackwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+                   const KernelUpstream& upstream, const KernelGradients& gradients) {
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
   const BackwardPlan plan = plan_backward(problem, device, upstream.saved.defined());
@@ -243,8 +248,8 @@ void backward(const KernelProblem& problem, const KernelInputs& inputs, const Ke
     prep.heads = scans.forward.heads = scans.reverse.heads = main.heads = heads;
     prep.A_heads = scans.forward.A_heads = main.A_heads = plan.takes_saved ? prep.HV : heads;
     prep.A_first = scans.forward.A_first = main.A_first = plan.takes_saved ? first_head : 0;
-    launch_prep(stream, {.C = C, .K = K, .centred = plan.centred, .solve = !plan.takes_saved}, prep, plan.chunks);
-    launch_both_scans(stream, C, K, plan.warps, scans, tables.sequences * heads);
+    kernels.prep(stream, {.C = C, .K = K, .centred = plan.centred, .solve = !plan.takes_saved}, prep, plan.chunks);
+    kernels.both_scans(stream, C, K, plan.warps, scans, tables.sequences * heads);
     launch_main(stream, C, K, V, main, plan.chunks);
     if (gate_sums) {
       of_gate.first_head = first_head;

@@ -33,5 +33,9 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
 /// Runs a problem for which why_not_backward is empty. Any gradient may be undefined, and so may upstream.saved.
 void backward(const KernelProblem& problem, const KernelInputs& inputs, const KernelUpstream& upstream,
               const KernelGradients& gradients);
+/// The same with other kernels (backward_kernels.h), for versions that differ in no more.
+struct BackwardKernels;
+void backward_with(const BackwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+                   const KernelUpstream& upstream, const KernelGradients& gradients);
 
 }  // namespace deltatape::cuda::kda::v1

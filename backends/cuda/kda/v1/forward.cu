@@ -90,6 +90,11 @@ ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved
 }
 
 void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs) {
+  forward_with({}, problem, inputs, outputs);
+}
+
+void forward_with(const ForwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+                  const KernelOutputs& outputs) {
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
   const auto K = static_cast<int>(problem.K);
@@ -131,8 +136,8 @@ void forward(const KernelProblem& problem, const KernelInputs& inputs, const Ker
     prep.heads = scan.heads = heads;
     prep.A_heads = scan.A_heads = outputs.saved.defined() ? prep.HV : heads;
     prep.A_first = scan.A_first = outputs.saved.defined() ? prep.first_head : 0;
-    launch_prep(stream, {.C = plan.C, .K = K, .centred = plan.centred, .solve = true}, prep, plan.chunks);
-    launch_scan(stream, {.C = plan.C, .K = K, .for_backward = false, .warps = plan.warps}, scan, tables.sequences);
+    kernels.prep(stream, {.C = plan.C, .K = K, .centred = plan.centred, .solve = true}, prep, plan.chunks);
+    kernels.scan(stream, {.C = plan.C, .K = K, .for_backward = false, .warps = plan.warps}, scan, tables.sequences);
   }
   if (final_state.defined() && final_state.dtype() != outputs.final_state.dtype()) {
     backend_of(final_state).copy(final_state, outputs.final_state);

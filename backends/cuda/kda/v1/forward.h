@@ -38,5 +38,9 @@ ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved
 
 /// Runs a problem for which why_not is empty. outputs.saved is of saved_shape.
 void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs);
+/// The same with other kernels (kernels.h), for versions that differ in no more.
+struct ForwardKernels;
+void forward_with(const ForwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+                  const KernelOutputs& outputs);
 
 }  // namespace deltatape::cuda::kda::v1
