@@ -9,11 +9,15 @@
 #include "autograd/backward.h"
 #include "autograd/grad_mode.h"
 #include "backends/backend.h"
+#include "backends/cuda/kda/v1/backward.h"
+#include "backends/cuda/kda/v1/forward.h"
+#include "backends/cuda/kda/v2/launch.h"
 #include "backends/cuda/runtime/stream.h"
 #include "core/error.h"
 #include "ops/creation.h"
 #include "ops/inplace.h"
 #include "ops/kda/decode.h"
+#include "ops/kda/inputs.h"
 #include "ops/kda/plan.h"
 #include "ops/random.h"
 
@@ -28,6 +32,16 @@ std::string& last_error() {
 }
 
 int64_t bytes_of(const Tensor& tensor) { return tensor.numel() * static_cast<int64_t>(size_of(tensor.dtype())); }
+
+/// The launchers of one version of the chunk kernels, past the dispatch.
+struct Version {
+  void (*forward)(const kda::KernelProblem&, const kda::KernelInputs&, const kda::KernelOutputs&);
+  void (*backward)(const kda::KernelProblem&, const kda::KernelInputs&, const kda::KernelUpstream&,
+                   const kda::KernelGradients&);
+  std::string (*why_not)(const kda::KernelProblem&, DType, Device);
+};
+constexpr Version kV1{cuda::kda::v1::forward, cuda::kda::v1::backward, cuda::kda::v1::why_not_backward};
+constexpr Version kV2{cuda::kda::v2::forward, cuda::kda::v2::backward, cuda::kda::v2::why_not_backward};
 
 class Problem {
  public:
@@ -67,8 +81,12 @@ class Problem {
       check(decode_, "run", "pass is 'decode', and the problem was not opened for it");
       const NoGradGuard guard;
       out_.o = kda::decode(inputs_, pool_, {slots_}, options_);
+    } else if (pass == "forward v1" || pass == "backward v1") {
+      run_version(kV1, pass);
+    } else if (pass == "forward v2" || pass == "backward v2") {
+      run_version(kV2, pass);
     } else {
-      fail("run", "pass is '{}', expected forward, record, backward, both or decode", pass);
+      fail("run", "pass is '{}', expected forward, record, backward, both, decode or forward v1 and its kin", pass);
     }
   }
 
@@ -106,6 +124,36 @@ class Problem {
   }
 
  private:
+  /// The kernels alone, without ops around them. Backward finds A again.
+  void run_version(const Version& version, const std::string& pass) {
+    const kda::Problem checked = kda::check_inputs("run", inputs_, options_);
+    kda::KernelProblem problem = kda::kernel_problem(checked, options_, kda::Form::chunk);
+    problem.save_intermediates = false;
+    const std::string reason = version.why_not(problem, shapes_.dtype, device_);
+    check(reason.empty(), "run", "pass '{}' does not run here: {}", pass, reason);
+    const kda::KernelInputs in{.q = inputs_.q,
+                               .k = inputs_.k,
+                               .v = inputs_.v,
+                               .g = inputs_.g,
+                               .beta = inputs_.beta,
+                               .A_log = inputs_.A_log,
+                               .dt_bias = inputs_.dt_bias,
+                               .initial_state = {}};
+    const auto like = [](const Tensor& x) { return empty(x.shape(), {x.dtype(), x.device()}); };
+    if (pass.starts_with("forward")) {
+      kda::KernelOutputs out;
+      out.o = like(inputs_.v);
+      version.forward(problem, in, out);
+      out_.o = out.o;
+      return;
+    }
+    const kda::KernelUpstream upstream{.d_o = d_o_, .d_final_state = {}, .saved = {}};
+    const kda::KernelGradients d{like(in.q),    like(in.k),     like(in.v),       like(in.g),
+                                 like(in.beta), like(in.A_log), like(in.dt_bias), Tensor()};
+    version.backward(problem, in, upstream, d);
+    gradients_ = {d.dq, d.dk, d.dv, d.dg, d.dbeta, d.dA_log, d.ddt_bias};
+  }
+
   void set_lengths(const std::vector<int64_t>& lengths) {
     std::vector<int64_t> bounds{0};
     for (const int64_t length : lengths) {

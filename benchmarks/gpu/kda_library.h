@@ -27,7 +27,8 @@ const char* deltatape_kda_plan(DeltatapeKda* problem);
 void* deltatape_kda_tensor(DeltatapeKda* problem, const char* name, int64_t* bytes);
 
 /// One run of a pass, without waiting: "forward" (no tape), "record" (forward on the tape), "backward" (of the last
-/// record), "both", "decode".
+/// record), "both", "decode"; "forward v1", "backward v1", "forward v2", "backward v2": the kernels of one version
+/// alone, an error where that version does not run.
 int deltatape_kda_run(DeltatapeKda* problem, const char* pass);
 /// Milliseconds of one run of a pass on the device, after `flush` bytes were written to push the inputs from the cache.
 double deltatape_kda_time(DeltatapeKda* problem, const char* pass, int64_t flush);

@@ -201,6 +201,7 @@ def decode_shapes(quick):
 
 def bytes_of(problem, name):
     """The least that a pass moves in bf16: every input read once, every result written once (docs/gpu-results.md)."""
+    name = name.split()[0]
     B, T, H, HV, K, V = (problem[key] for key in ("B", "T", "H", "HV", "K", "V"))
     if name == "decode":
         return B * HV * K * V * 4 * 2
@@ -212,6 +213,7 @@ def bytes_of(problem, name):
 
 def flops_of(problem, name):
     """Of the chunk form with 64 tokens, per chunk and value head 11.8 M forward and 28.4 M backward at K = V = 128."""
+    name = name.split()[0]
     if name == "decode":
         return 0
     share = problem["K"] * problem["V"] / 128**2  # exact for the state's products, within 15 % for the others
@@ -286,6 +288,37 @@ def time_shape(library, problem, passes, fla_there, ceilings, deadline):
     return rows
 
 
+def time_versions(library, problem, ceilings, deadline):
+    """Rows of v1's and v2's kernels alone, in turns on the same tensors. Where one does not run its row says why."""
+    ours = Ours(library, problem)
+    rows = []
+    try:
+        for half in ("forward", "backward"):
+            passes, refused = [], {}
+            for name in (half + " v1", half + " v2"):
+                try:
+                    ours.run(name)
+                    ours.synchronize()
+                    passes.append(name)
+                except RuntimeError as error:
+                    refused[name] = str(error)
+            times = {name: [] for name in passes}
+            for _ in range(ROUNDS if passes else 0):
+                for name in passes:
+                    times[name].append(ours.milliseconds(name))
+                if time.monotonic() > deadline and len(times[passes[0]]) >= 5:
+                    break
+            for name, values in times.items():
+                row = row_of(problem, name, statistics.median(values), None, ceilings, name)
+                row["rounds"] = len(values)
+                print_row(row)
+                rows.append(row)
+            rows += [{"shape": problem["name"], "pass": name, "refused": why} for name, why in refused.items()]
+    finally:
+        ours.close()
+    return rows
+
+
 def fla_version():
     try:
         import fla
@@ -324,6 +357,8 @@ def main():
             problem = dict(problem, device=arguments.device)
             deadline = start + arguments.seconds * (i + 1) / len(work)
             rows += time_shape(library, problem, passes, version is not None, ceilings, deadline)
+            if "decode" not in passes:
+                rows += time_versions(library, problem, ceilings, deadline)
         except Exception as error:
             failed = True
             print(f"| {problem['name']} | failed: {error} | | | | | | | |", flush=True)

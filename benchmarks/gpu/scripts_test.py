@@ -92,7 +92,8 @@ class Times(unittest.TestCase):
                                    "--seconds", "1", "--device", DEVICE], capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             rows = json.loads(file.read_text())["rows"]
-        self.assertEqual([row["pass"] for row in rows], ["forward", "backward", "both"] * 2 + ["decode"])
+        versions = ["forward v1", "forward v2", "backward v1", "backward v2"]
+        self.assertEqual([row["pass"] for row in rows], (["forward", "backward", "both"] + versions) * 2 + ["decode"])
         for row in rows:
             self.assertGreater(row["ms"], 0)
             self.assertTrue(row["plan"])

@@ -38,4 +38,25 @@ struct Swizzled {
   }
 };
 
+/// Panels of 64 columns of 16 bits, one behind the other, each of `rows` rows of 128 bytes whose chunks change places
+/// as in Swizzled: what wgmma calls the 128-byte swizzle. Tiles begin at multiples of kPanelAlignment bytes. Of 64
+/// columns it is the same as Swizzled.
+template <int rows>
+struct Panels {
+  static constexpr int kCols = 64;
+  static constexpr int kRowBytes = 128;
+  static constexpr int kBytes = rows * kRowBytes;  // of a panel
+
+  template <class T, int cols>
+  static constexpr int elements(int count) {
+    static_assert(sizeof(T) == 2 && cols % kCols == 0 && rows % 8 == 0, "panels are of 64 columns of 16 bits");
+    return count * cols;
+  }
+  template <class T, int cols>
+  static constexpr int index(int row, int col) {
+    return col / kCols * rows * kCols + Swizzled::index<T, kCols>(row, col % kCols);
+  }
+};
+inline constexpr int kPanelAlignment = 1024;  // eight rows: which chunk lies where follows from the address
+
 }  // namespace deltatape::cuda::tile

@@ -76,6 +76,14 @@ class Pipe {
     barriers_.release(slot_, wrote);
     next();
   }
+  /// Consumer: goes on to the next slot and keeps this one for release_kept. A warp that keeps slots releases no other
+  /// way.
+  DT_DEVICE void keep() { next(); }
+  /// Consumer: release of the slot that it has kept longest.
+  DT_DEVICE void release_kept(bool wrote = false) {
+    barriers_.release(kept_, wrote);
+    kept_ = kept_ + 1 == slots ? 0 : kept_ + 1;
+  }
 
  private:
   DT_DEVICE void next() {
@@ -89,6 +97,7 @@ class Pipe {
   PipeBarriers barriers_;
   int slot_ = 0;
   int turn_ = 0;
+  int kept_ = 0;  // the slot that release_kept is for
 };
 
 }  // namespace deltatape::cuda::tile

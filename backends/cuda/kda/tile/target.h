@@ -14,6 +14,7 @@
 namespace deltatape::cuda::tile {
 
 inline constexpr int kLanes = 32;
+inline constexpr int kWarpsOfGroup = 4;  // neighbouring warps that share products on Hopper (wgmma.h)
 #ifdef __CUDACC__
 inline constexpr bool kOnHost = false;
 #else

@@ -10,7 +10,7 @@
 //   target.h     DT_DEVICE, unroll<n>(f), roll(n, f), Values
 //   numbers.h    ex2 lg2 rcp rsqrt sigmoid softplus, widen/narrow, round_bf16, pack_bf16
 //   lanes.h      PerLane<T,n>, each_lane, one_lane, sync_warp, shuffles, warp_sum
-//   layout.h     Strided<stride>, Swizzled
+//   layout.h     Strided<stride>, Swizzled, Panels<rows>
 //   shared.h     STile<T, rows, cols, Layout>: t(row, col), t.set(row, col, x), t.read<n>, t.write<n>
 //   global.h     GTile<T>(pointer, stride, rows, cols): the same on global memory; the last tile may have fewer rows
 //   fragments.h  Acc FragA FragB TfA TfB RowVec ColVec; each, make_*, as_a, as_b_trans, as_tf_a, add_rows, finish
@@ -18,6 +18,7 @@
 //   block.h      Block, Team: shared<Tile>(offset), each(n, f), each_warp, fill, sync, team(..)
 //   copy.h       copy_async, copy_async_raw, commit_copies, wait_copies<n>, store, store_raw
 //   pipe.h       Pipe<slots>: acquire load_raw load_rows commit | wait release
+//   wgmma.h      WgAcc<n>, wg_fence, wg_mma, wg_mma_trans, wg_commit, wg_wait<n>, fence_stores, give_/take_registers<n>
 //   launch.h     launch_warps<Kernel>(grid, params, stream)
 //
 // Rules that the twin checks:
@@ -26,6 +27,7 @@
 // - a copy's data are there after wait_copies for the lane that copied, after a barrier for others;
 // - memory that is used again for something else: a barrier between the last read and the first write;
 // - shared memory is read as the type it was written as; what nobody wrote is not read;
+// - sums of a warpgroup's products are left alone from wg_mma until a wg_wait names them, and both operands are kept;
 // - no sync, wait or release inside per-lane code, and none in a branch that not all warps of the team take.
 // example.h is a worked kernel; tests run kernels with host::Run and host::Memory (host/machine.h, host/memory.h).
 #pragma once
@@ -41,3 +43,4 @@
 #include "backends/cuda/kda/tile/pipe.h"
 #include "backends/cuda/kda/tile/shared.h"
 #include "backends/cuda/kda/tile/target.h"
+#include "backends/cuda/kda/tile/wgmma.h"

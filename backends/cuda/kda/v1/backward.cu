@@ -136,6 +136,12 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
 
 void backward(const KernelProblem& problem, const KernelInputs& inputs, const KernelUpstream& upstream,
               const KernelGradients& gradients, std::optional<int64_t> segment_chunks) {
+  backward_with({}, problem, inputs, upstream, gradients, segment_chunks);
+}
+
+void backward_with(const BackwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+                   const KernelUpstream& upstream, const KernelGradients& gradients,
+                   std::optional<int64_t> segment_chunks) {
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
   const BackwardPlan plan = plan_backward(problem, device, upstream.saved.defined(), segment_chunks);
@@ -251,14 +257,14 @@ void backward(const KernelProblem& problem, const KernelInputs& inputs, const Ke
     prep.heads = scans.forward.heads = scans.reverse.heads = main.heads = heads;
     prep.A_heads = scans.forward.A_heads = main.A_heads = plan.takes_saved ? prep.HV : heads;
     prep.A_first = scans.forward.A_first = main.A_first = plan.takes_saved ? first_head : 0;
-    launch_prep(stream, {.C = C, .K = K, .centred = plan.centred, .solve = !plan.takes_saved}, prep, plan.chunks);
+    kernels.prep(stream, {.C = C, .K = K, .centred = plan.centred, .solve = !plan.takes_saved}, prep, plan.chunks);
     BothScansArguments of_launch = scans;
     if (segments) {
       segments->launch(stream, scans.forward, &scans.reverse);
       segments->use(of_launch.forward);
       segments->use(of_launch.reverse);
     }
-    launch_both_scans(stream, C, K, plan.warps, of_launch, plan.segments.segments * heads);
+    kernels.both_scans(stream, C, K, plan.warps, of_launch, plan.segments.segments * heads);
     launch_main(stream, C, K, V, main, plan.chunks);
     if (gate_sums) {
       of_gate.first_head = first_head;

@@ -39,5 +39,10 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
 /// `segment_chunks`: as in plan_segments.
 void backward(const KernelProblem& problem, const KernelInputs& inputs, const KernelUpstream& upstream,
               const KernelGradients& gradients, std::optional<int64_t> segment_chunks = {});
+/// The same with other kernels (backward_kernels.h), for versions that differ in no more. Segments are v1's.
+struct BackwardKernels;
+void backward_with(const BackwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+                   const KernelUpstream& upstream, const KernelGradients& gradients,
+                   std::optional<int64_t> segment_chunks);
 
 }  // namespace deltatape::cuda::kda::v1

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "backends/cuda/kda/v1/backward_main.h"
+#include "backends/cuda/kda/v1/kernels.h"
 #include "backends/cuda/kda/v1/reverse_scan.h"
 #include "backends/cuda/kda/v1/sizes.h"
 #include "backends/cuda/runtime/stream.h"
@@ -12,6 +13,12 @@ namespace deltatape::cuda::kda::v1 {
 
 /// B2 for `pairs` sequences times heads. C is 32 or 64, and has_channels(K); `warps` take 16 of V each.
 void launch_both_scans(const Stream& stream, int C, int K, int warps, BothScansArguments p, int64_t pairs);
+
+/// The kernels of B1 and B2 that backward starts: v1's, or others that do the same with records of their own.
+struct BackwardKernels {
+  void (*prep)(const Stream&, const PrepKind&, const PrepArguments&, int64_t chunks) = launch_prep;
+  void (*both_scans)(const Stream&, int C, int K, int warps, BothScansArguments, int64_t pairs) = launch_both_scans;
+};
 
 /// B3 for `chunks` chunks and p.heads value heads; V is 64 or 128.
 void launch_main(const Stream& stream, int C, int K, int V, const MainArguments& p, int64_t chunks);

@@ -94,6 +94,11 @@ ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved
 
 void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs,
              std::optional<int64_t> segment_chunks) {
+  forward_with({}, problem, inputs, outputs, segment_chunks);
+}
+
+void forward_with(const ForwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+                  const KernelOutputs& outputs, std::optional<int64_t> segment_chunks) {
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
   const auto K = static_cast<int>(problem.K);
@@ -139,14 +144,14 @@ void forward(const KernelProblem& problem, const KernelInputs& inputs, const Ker
     prep.heads = scan.heads = heads;
     prep.A_heads = scan.A_heads = outputs.saved.defined() ? prep.HV : heads;
     prep.A_first = scan.A_first = outputs.saved.defined() ? prep.first_head : 0;
-    launch_prep(stream, {.C = plan.C, .K = K, .centred = plan.centred, .solve = true}, prep, plan.chunks);
+    kernels.prep(stream, {.C = plan.C, .K = K, .centred = plan.centred, .solve = true}, prep, plan.chunks);
     ScanArguments of_launch = scan;
     if (segments) {
       segments->launch(stream, scan, nullptr);
       segments->use(of_launch);
     }
-    launch_scan(stream, {.C = plan.C, .K = K, .for_backward = false, .warps = plan.warps}, of_launch,
-                plan.segments.segments);
+    kernels.scan(stream, {.C = plan.C, .K = K, .for_backward = false, .warps = plan.warps}, of_launch,
+                 plan.segments.segments);
   }
   if (final_state.defined() && final_state.dtype() != outputs.final_state.dtype()) {
     backend_of(final_state).copy(final_state, outputs.final_state);

@@ -30,6 +30,12 @@ struct ScanKind {
 /// The scan of `sequences` sequences and p.heads value heads.
 void launch_scan(const Stream& stream, const ScanKind& kind, const ScanArguments& p, int64_t sequences);
 
+/// The kernels that forward starts: v1's, or others that do the same with records of their own.
+struct ForwardKernels {
+  void (*prep)(const Stream&, const PrepKind&, const PrepArguments&, int64_t chunks) = launch_prep;
+  void (*scan)(const Stream&, const ScanKind&, const ScanArguments&, int64_t sequences) = launch_scan;
+};
+
 /// Bytes of a record, of A of one chunk and head, and of shared memory that a scan takes.
 int64_t record_bytes(int C, int K);
 int64_t solved_bytes(int C);

@@ -49,8 +49,10 @@ struct PrepArguments {
 };
 
 /// Sizes known to the compiler. `centred`: leaves of 16 rows around their middle, for log decays of at least -5 only.
-template <int chunk, int channels, bool centred, bool solve>
+/// `Image`: the layout of w, kg and qg in records.
+template <int chunk, int channels, bool centred, bool solve, class Image = tile::Swizzled>
 struct PrepShape {
+  using RowsImage = Image;
   static constexpr int C = chunk;
   static constexpr int K = channels;
   static constexpr bool kCentred = centred;
@@ -139,7 +141,7 @@ class PrepBlock {
     }
     multiply_w();
     block_.sync();
-    tile::store_raw(block_, reinterpret_cast<BFloat16*>(record_ + TheRecord::kW), q_);
+    store_w();
     tile::store_raw(block_, reinterpret_cast<BFloat16*>(record_ + TheRecord::kAqk), Aqk_);
     if constexpr (Shape::kSolve) {
       tile::store_raw(block_, A_image_, A_);
@@ -514,7 +516,7 @@ class PrepBlock {
     tile::each_lane([&](int lane) {
       const int col = column(lane);
       const auto write_image = [&](const auto& to, int row, const ChannelPair& x, const ChannelPair& factor) {
-        to.template write<2>(0, tile::Swizzled::index<BFloat16, K>(row, col),
+        to.template write<2>(0, Shape::RowsImage::template index<BFloat16, K>(row, col),
                              {{x.x[0] * factor.x[0], x.x[1] * factor.x[1]}});
       };
       tile::unroll<2>([&](auto b) {
@@ -633,6 +635,20 @@ class PrepBlock {
         tile::store(q_, 16 * i, 16 * c, x);
       });
     });
+  }
+
+  DT_DEVICE void store_w() const {
+    auto* const to = reinterpret_cast<BFloat16*>(record_ + TheRecord::kW);
+    if constexpr (std::is_same_v<typename Shape::RowsImage, tile::Swizzled>) {
+      tile::store_raw(block_, to, q_);
+    } else {
+      const auto image = tile::global_row(to, C * K);
+      tile::each_chunk<typename Shape::Rows>(block_, [&](int row, int col) {
+        tile::Values<BFloat16, 8> x;
+        q_.template read_raw<8>(row, col, x);
+        image.template write_raw<8>(0, Shape::RowsImage::template index<BFloat16, K>(row, col), x);
+      });
+    }
   }
 
   const tile::Block& block_;

@@ -6,8 +6,9 @@
 
 namespace deltatape::cuda::kda::v1 {
 
-/// Byte offsets in a record of a chunk of C rows with K channels. The matrices are images of tiles of bf16 with
-/// tile::Swizzled rows; rows beyond the end of the sequence are zeros.
+/// Byte offsets in a record of a chunk of C rows with K channels. The matrices are images of tiles of bf16, w, kg and
+/// qg in the layout that prep was asked for (v1: tile::Swizzled, v2: tile::Panels), Aqk with tile::Swizzled rows, which
+/// for 64 columns are both; rows beyond the end of the sequence are zeros.
 template <int C, int K>
 struct Record {
   static constexpr int kMatrix = C * K * 2;

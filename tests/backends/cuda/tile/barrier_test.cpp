@@ -261,5 +261,48 @@ TEST_SUITE("tile_pipe") {
   }
 }
 
+// A consumer that keeps each slot until it has read the next one. `releases`: how often in all, 4 being right.
+struct KeepingConsumer {
+  int releases;
+  static constexpr int kShared = 2 * 128 + 32;
+
+  void operator()(const Block& block) const {
+    using Record = SRow<float, 32>;
+    static const std::vector<float> data(4 * 32, 2.0F);
+    Pipe<2> pipe(block, 2 * 128, 1);
+    block.sync();
+    if (block.warp() == 0) {
+      for (int step = 0; step < 4; ++step) {
+        const int slot = pipe.acquire(128);
+        pipe.load_raw(block.shared<Record>(128 * slot), data.data() + step * 32);
+        pipe.commit();
+      }
+      return;
+    }
+    int before = 0;
+    for (int step = 0; step < 4; ++step) {
+      const int slot = pipe.wait();
+      expect(block.shared<Record>(128 * slot)(0, 5) == 2.0F);
+      if (step > 0) {
+        expect(block.shared<Record>(128 * before)(0, 7) == 2.0F);
+        pipe.release_kept();
+      }
+      pipe.keep();
+      before = slot;
+    }
+    for (int i = 3; i < releases; ++i) {
+      pipe.release_kept();
+    }
+  }
+};
+
+TEST_SUITE("tile_pipes_kept") {
+  TEST_CASE("slots that are kept are given back later, each once") {
+    check_clean(2, KeepingConsumer::kShared, KeepingConsumer{4});
+    check_caught(2, KeepingConsumer::kShared, "is not given back", KeepingConsumer{3});
+    check_caught(2, KeepingConsumer::kShared, "which it does not hold", KeepingConsumer{5});
+  }
+}
+
 }  // namespace
 }  // namespace deltatape::cuda::tile

@@ -28,7 +28,7 @@ DT_DEVICE void meet(int barrier, int warps, cuda::Place /*where*/) {
 
 template <class T>
 DT_DEVICE SharedPointer<T> shared_memory(int offset, int /*bytes*/) {
-  extern __shared__ uint4 block_memory[];
+  extern __shared__ __align__(1024) uint4 block_memory[];  // 1024: kPanelAlignment
   return SharedPointer<T>(reinterpret_cast<T*>(reinterpret_cast<char*>(block_memory) + offset));
 }
 

@@ -17,6 +17,7 @@
 #include "backends/cuda/kda/tile/host/fiber.h"
 #include "backends/cuda/kda/tile/host/memory.h"
 #include "backends/cuda/kda/tile/host/shadow.h"
+#include "backends/cuda/kda/tile/host/warpgroup_work.h"
 #include "backends/cuda/runtime/place.h"
 #include "core/error.h"
 
@@ -88,6 +89,7 @@ class Machine {
     uint32_t turn = 1;
     uint32_t copy_group = 0;
     std::vector<PendingCopy> copies;
+    WarpgroupWork products;
     std::exception_ptr error;
   };
 
@@ -100,6 +102,7 @@ class Machine {
     shared.reset(shared_bytes, warps);
     barriers_.clear();
     pipes.clear();
+    warpgroup_steps_.clear();
     warps_.clear();
     for (int w = 0; w < warps; ++w) {
       warps_.push_back(std::make_unique<Warp>());
@@ -191,6 +194,18 @@ class Machine {
     }
   }
 
+  /// The warp executes an instruction that all four warps of its warpgroup execute together.
+  void warpgroup_step(std::string_view name, const WarpgroupStep& step) {
+    check_whole_warp(name);
+    std::vector<WarpgroupStep>& steps = warpgroup_steps_[running_ / kWarpsOfGroup];
+    const size_t at = self().products.issued++;
+    if (at == steps.size()) {
+      steps.push_back(step);
+    }
+    check(steps[at] == step, "tile",
+          "{}: warp {} executes another product, commit or wait than the other warps of its warpgroup", name, running_);
+  }
+
   /// What the warp did so far is told to somebody: later actions are apart from it.
   void grow(Warp& warp) { ++warp.clock.age[static_cast<size_t>(running_)]; }
 
@@ -214,6 +229,17 @@ class Machine {
   void check_finished(int w) {
     const Warp& warp = *warps_[static_cast<size_t>(w)];
     check(warp.copies.empty(), "tile", "warp {} ends with {} copies that it has not waited for", w, warp.copies.size());
+    check(warp.products.begun.empty(), "tile", "warp {} ends with {} products that it has not waited for", w,
+          warp.products.begun.size());
+  }
+
+  void check_warpgroups() const {
+    for (int w = 0; w < static_cast<int>(warps_.size()); ++w) {
+      const auto found = warpgroup_steps_.find(w / kWarpsOfGroup);
+      const size_t all = found == warpgroup_steps_.end() ? 0 : found->second.size();
+      const size_t own = warps_[static_cast<size_t>(w)]->products.issued;
+      check(own == all, "tile", "warp {} ends after {} steps of its warpgroup, and others made {}", w, own, all);
+    }
   }
 
   bool can_run(Warp& warp) {
@@ -274,6 +300,7 @@ class Machine {
       fail("tile", "block {} is deadlocked: {}", block_, waiting);
     }
     check_pipes();
+    check_warpgroups();
   }
 
   void check_pipes() const {
@@ -302,6 +329,7 @@ class Machine {
   bool cancelled_ = false;
   std::vector<std::unique_ptr<Warp>> warps_;
   std::map<int, Barrier> barriers_;
+  std::map<int, std::vector<WarpgroupStep>> warpgroup_steps_;
 };
 
 /// The views' way to global memory: nothing is checked outside of kernels or without a Run that has a Memory.

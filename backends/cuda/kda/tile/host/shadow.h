@@ -32,6 +32,7 @@ class Shadow {
     bytes_.assign(static_cast<size_t>(bytes), std::byte{0xff});
     units_.assign(static_cast<size_t>((bytes + 1) / 2), Unit{});
     read_ages_.assign(units_.size() * static_cast<size_t>(warps), 0);
+    fenced_ages_.assign(static_cast<size_t>(warps), 0);
   }
   [[nodiscard]] int bytes() const { return static_cast<int>(bytes_.size()); }
 
@@ -54,10 +55,25 @@ class Shadow {
       units_[at].warp = static_cast<uint8_t>(who.warp);
     });
   }
-  /// It ends, and is as if `who` had written it now.
+  /// It ends, and is as if `who` had written it now. Copies of lanes go the way of stores, bulk copies that of wgmma.
   void end_copy(const Actor& who, int offset, int bytes, const void* from) {
-    for_units(offset, bytes, [&](size_t at) { set_writer(who, at, 0); });
+    for_units(offset, bytes, [&](size_t at) {
+      set_writer(who, at, 0);
+      units_[at].by_store = who.lane != kWholeWarp;
+    });
     std::memcpy(bytes_.data() + offset, from, static_cast<size_t>(bytes));
+  }
+  /// A proxy fence: what the warp stored before is there for wgmma too.
+  void fence_stores(const Actor& who) { fenced_ages_[static_cast<size_t>(who.warp)] = own_age(who); }
+  /// Throws where wgmma would read what a warp stored and did not fence.
+  void check_fenced(const Actor& who, int offset, int bytes) {
+    for_units(offset, bytes, [&](size_t at) {
+      const Unit& unit = units_[at];
+      if (unit.by_store && unit.age > fenced_ages_[unit.warp]) {
+        fail(who, "reads by wgmma", at,
+             fmt::format("which warp {} stored without fence_stores after it", static_cast<int>(unit.warp)));
+      }
+    });
   }
   /// Whether the last to write an element of this range was this warp, by a store of its own.
   [[nodiscard]] bool stored_by(int warp, int offset, int bytes) {
@@ -76,6 +92,7 @@ class Shadow {
     int8_t lane = kWholeWarp;
     uint8_t element_bytes = 0;  // 0: a copy, any
     State state = State::never_written;
+    bool by_store = false;  // not by a bulk copy
     int8_t read_warp = -1;  // the last reader
     int8_t read_lane = kWholeWarp;
     uint32_t read_turn = 0;
@@ -164,6 +181,7 @@ class Shadow {
     unit.warp = static_cast<uint8_t>(who.warp);
     unit.lane = static_cast<int8_t>(who.lane);
     unit.element_bytes = static_cast<uint8_t>(element_bytes);
+    unit.by_store = true;
     unit.state = State::written;
   }
 
@@ -173,7 +191,8 @@ class Shadow {
   int warps_ = 0;
   std::vector<std::byte> bytes_;
   std::vector<Unit> units_;
-  std::vector<uint32_t> read_ages_;  // [units, warps]
+  std::vector<uint32_t> read_ages_;    // [units, warps]
+  std::vector<uint32_t> fenced_ages_;  // of each warp, at its last proxy fence
 };
 
 }  // namespace deltatape::cuda::tile::host

@@ -225,7 +225,7 @@ void ForwardCase::make_buffers() {
 
 void ForwardCase::run_prep(bool solve) {
   const cuda::kda::v1::PrepKind kind{.C = options_.C, .K = options_.K, .centred = options_.centred, .solve = solve};
-  launch_prep(cuda::current_stream(Device::cuda()), kind, prep, chunks());
+  options_.kernels.prep(cuda::current_stream(Device::cuda()), kind, prep, chunks());
   records = memory.read(prep.records);
   A = memory.read(prep.A);
 }
@@ -237,7 +237,7 @@ void ForwardCase::run_scan() {
   scan.final_state = memory.output<float>("ht", static_cast<size_t>(sequences()) * states);
   scan.h = memory.output<float>("h", static_cast<size_t>(chunks()) * states);
   const cuda::kda::v1::ScanKind kind{.C = p.C, .K = p.K, .for_backward = false, .warps = p.warps};
-  launch_scan(cuda::current_stream(Device::cuda()), kind, scan, sequences());
+  options_.kernels.scan(cuda::current_stream(Device::cuda()), kind, scan, sequences());
   o = memory.read(scan.o);
   ht = memory.read(scan.final_state);
   h = memory.read(scan.h);
@@ -252,7 +252,7 @@ void ForwardCase::run_scan_for_backward() {
   arguments.h_bf16 = memory.output<BFloat16>("h_bf16", static_cast<size_t>(chunks() * p.HV * p.K * p.V));
   arguments.v_new = memory.output<BFloat16>("v_new", v_.size());
   const cuda::kda::v1::ScanKind kind{.C = p.C, .K = p.K, .for_backward = true, .warps = p.warps};
-  launch_scan(cuda::current_stream(Device::cuda()), kind, arguments, sequences());
+  options_.kernels.scan(cuda::current_stream(Device::cuda()), kind, arguments, sequences());
   h_bf16 = memory.read(arguments.h_bf16);
   v_new = memory.read(arguments.v_new);
 }

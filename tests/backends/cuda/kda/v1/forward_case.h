@@ -35,6 +35,7 @@ struct ForwardOptions {
   int warps = 2;
   int stages = 2;
   uint64_t seed = 5;
+  cuda::kda::v1::ForwardKernels kernels = {};
 };
 
 /// Images of tiles, as records hold them.

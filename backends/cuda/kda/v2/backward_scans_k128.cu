@@ -1,0 +1,7 @@
+#include "backends/cuda/kda/v2/kernel_launch.h"
+
+namespace deltatape::cuda::kda::v2 {
+
+template void launch_both_scans_of<128>(const Stream&, int, const v1::BothScansArguments&);
+
+}  // namespace deltatape::cuda::kda::v2
