@@ -51,6 +51,7 @@ struct Primitives {
       });
       mma(sum[0], as_a(sum[1]), as_b_trans(sum[2]));
       mma(sum[0], as_a(sum[1]), as_b_trans(as_a(sum[3])));
+      mma(sum[1], rest_tf_a(sum[2]), as_tf_b_trans(sum[3]));
       mma(sum[1], as_tf_a(sum[2]), make_tf_b([&](int i, int j) { return tile(i, j); }));
       mma_half<0>(sum[3], as_a(sum[1]), make_b([&](int i, int j) { return tile(i, j); }));
       unroll<4>([&](auto n) { store(wide, row, 16 * n, sum[n]); });

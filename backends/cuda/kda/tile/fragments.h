@@ -249,13 +249,30 @@ DT_DEVICE FragB as_b_trans(const FragA& a) {
   each_lane([&](int lane) { unroll<4>([&](auto r) { b.x(lane, r) = a.x(lane, (r % 2) * 2 + r / 2); }); });
   return b;
 }
-/// The tile rounded to tf32 as the left operand; nothing moves between lanes.
+/// The tile rounded to tf32 as the left operand, its transpose as the right; nothing moves between lanes.
 DT_DEVICE TfA as_tf_a(const Acc& t) {
   TfA a;
   each_lane([&](int lane) {
     unroll<TfA::kPerLane>([&](auto i) {
       constexpr int kFrom = i / 4 * 4 + i % 2 * 2 + (i / 2) % 2;
       a.x(lane, i) = tf32_bits(t.x(lane, kFrom));
+    });
+  });
+  return a;
+}
+DT_DEVICE TfB as_tf_b_trans(const Acc& t) {
+  TfB b;
+  each_lane([&](int lane) { unroll<TfB::kPerLane>([&](auto i) { b.x(lane, i) = tf32_bits(t.x(lane, i)); }); });
+  return b;
+}
+/// What that rounding lost: t is as_tf_a(t) + rest_tf_a(t) to 22 bits.
+DT_DEVICE TfA rest_tf_a(const Acc& t) {
+  TfA a;
+  each_lane([&](int lane) {
+    unroll<TfA::kPerLane>([&](auto i) {
+      constexpr int kFrom = i / 4 * 4 + i % 2 * 2 + (i / 2) % 2;
+      const float x = t.x(lane, kFrom);
+      a.x(lane, i) = tf32_bits(x - std::bit_cast<float>(tf32_bits(x)));
     });
   });
   return a;

@@ -277,11 +277,33 @@ TEST_SUITE("tile_products") {
       mma(c, a_of(left), as_b_trans(acc_of(right)));
       check_equal(read_out(c), product(left, transpose(right)));
       fill(c, 0.0F);
-      mma(c, as_tf_a(acc_of(left)), tf_b_of(right));
-      check_equal(read_out(c), product(left, right));
+      mma(c, as_tf_a(acc_of(left)), as_tf_b_trans(acc_of(right)));
+      check_equal(read_out(c), product(left, transpose(right)));
       fill(c, 0.0F);
       mma(c, a_of(left), as_b_trans(a_of(right)));
       check_equal(read_out(c), product(left, transpose(right)));
+    });
+  }
+
+  TEST_CASE("two tf32 operands hold 22 bits of a sum") {
+    check_clean(1, 0, [](const Block&) {
+      const Acc t = make_acc([](int row, int col) { return 1.0F + std::sin(static_cast<float>(17 * row + col)) / 3; });
+      Matrix identity{};
+      for (int i = 0; i < 16; ++i) {
+        identity.x[i][i] = 1.0F;
+      }
+      Acc rough = zeros();
+      mma(rough, as_tf_a(t), tf_b_of(identity));
+      Acc fine = rough;
+      mma(fine, rest_tf_a(t), tf_b_of(identity));
+      float rough_error = 0;
+      each_lane([&](int lane) {
+        for (int i = 0; i < 8; ++i) {
+          rough_error = std::max(rough_error, std::fabs(rough.x(lane, i) - t.x(lane, i)));
+          expect(std::fabs(fine.x(lane, i) - t.x(lane, i)) < 1.0F / (1 << 21));
+        }
+      });
+      CHECK(rough_error > 1.0F / (1 << 13));
     });
   }
 
