@@ -13,7 +13,7 @@
 //   layout.h     Strided<stride>, Swizzled, Panels<rows>
 //   shared.h     STile<T, rows, cols, Layout>: t(row, col), t.set(row, col, x), t.read<n>, t.write<n>
 //   global.h     GTile<T>(pointer, stride, rows, cols): the same on global memory; the last tile may have fewer rows
-//   fragments.h  Acc FragA FragB TfA TfB RowVec ColVec; each, make_*, as_a, as_b_trans, as_tf_*, rest_tf_a, add_rows, finish
+//   fragments.h  Acc FragA FragB TfA TfB RowVec ColVec; each, make_*, as_a, as_b_trans, as_tf_*, add_rows, finish
 //   mma.h        mma, mma_half, load_a/_trans, load_b/_trans, load_tf_a, load_tf_b, load_acc, store, store_trans
 //   block.h      Block, Team: shared<Tile>(offset), each(n, f), each_warp, fill, sync, team(..)
 //   copy.h       copy_async, copy_async_raw, commit_copies, wait_copies<n>, store, store_raw
