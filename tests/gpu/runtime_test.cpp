@@ -227,8 +227,8 @@ TEST_SUITE("cuda") {
     }
     const auto device = [](const Tensor& x) { return to(x, Device::cuda()); };
     const Tensor table = reshape(arange(0.0, 20.0, 1.0, {DType::f32, Device::cuda()}), {5, 4});
-    const auto replayed = [&](std::vector<int64_t> good, int64_t position, int64_t bad, const std::string& message,
-                              const auto& op) {
+    const auto replayed = [&](const std::vector<int64_t>& good, int64_t position, int64_t bad,
+                              const std::string& message, const auto& op) {
       const auto count = static_cast<int64_t>(good.size());
       Tensor index = device(from_vector(good, {count}));
       const std::vector<double> expected = numbers(op(index));

@@ -25,10 +25,10 @@ struct Count {
 
 TEST_SUITE("twin") {
   TEST_CASE("an event is waited for no further than to its mark") {
-    const ScheduleGuard guard({Schedule::Blocks::forward, 1, true});
-    const cuda::Stream stream = cuda::current_stream(Device::cuda());
     int before = 0;
     int behind = 0;
+    const ScheduleGuard guard({Schedule::Blocks::forward, 1, true});
+    const cuda::Stream stream = cuda::current_stream(Device::cuda());
     cuda::Event event(Device::cuda());
     event.synchronize();  // no mark yet
     cuda::launch_elements(stream, 1, Count{&before});
@@ -43,10 +43,10 @@ TEST_SUITE("twin") {
   }
 
   TEST_CASE("to(device): the host does not wait for the device's work while the staging memory lasts") {
+    std::vector<int> steps(20, 0);  // outlives the guard, whose end does what is still waiting
     const ScheduleGuard guard({Schedule::Blocks::forward, 1, true});
     const cuda::Stream stream = cuda::current_stream(Device::cuda());
     const Tensor piece = full({kPiece}, 1.0, {DType::boolean});
-    std::vector<int> steps(20, 0);
     for (size_t step = 0; step < steps.size(); ++step) {
       const Tensor there = to(piece, Device::cuda());
       cuda::launch_elements(stream, 1, Count{&steps[step]});

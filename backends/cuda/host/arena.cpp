@@ -55,14 +55,6 @@ class Arena {
   void put(void* block, size_t bytes) {
     const std::scoped_lock lock(mutex_);
     free_[rounded(bytes)].push_back(block);
-    // Opening and closing take time for every page that is there: those of large blocks go back to the system.
-    constexpr uintptr_t kSmallPage = 4096;
-    if (bytes >= 64 * kSmallPage) {
-      const uintptr_t first = (reinterpret_cast<uintptr_t>(block) + kSmallPage - 1) / kSmallPage * kSmallPage;
-      const uintptr_t last = (reinterpret_cast<uintptr_t>(block) + bytes) / kSmallPage * kSmallPage;
-      // NOLINTNEXTLINE(performance-no-int-to-ptr): a page's address
-      madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
-    }
   }
 
   void open() {
@@ -110,6 +102,17 @@ Arena& arena() {
 
 void* take_block(size_t bytes) { return arena().take(bytes); }
 void put_block(void* block, size_t bytes) noexcept { arena().put(block, bytes); }
+
+void give_back_pages(void* block, size_t bytes) noexcept {
+  constexpr uintptr_t kSmallPage = 4096;
+  if (bytes >= 64 * kSmallPage) {
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(block) + kSmallPage - 1) / kSmallPage * kSmallPage;
+    const uintptr_t last = (reinterpret_cast<uintptr_t>(block) + bytes) / kSmallPage * kSmallPage;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): a page's address
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  }
+}
+
 OpenArena::OpenArena() { arena().open(); }
 OpenArena::~OpenArena() { arena().close(); }
 

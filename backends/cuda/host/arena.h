@@ -10,6 +10,9 @@ namespace deltatape::cuda::host {
 void* take_block(size_t bytes);
 /// Gives back a block from take_block.
 void put_block(void* block, size_t bytes) noexcept;
+/// Gives the pages of a large block back to the system, for opening and closing take time for every page that is there.
+/// Its contents are lost, so this is work of a stream, behind whatever uses the block.
+void give_back_pages(void* block, size_t bytes) noexcept;
 
 /// While one lives, memory of the devices may be touched.
 class OpenArena {

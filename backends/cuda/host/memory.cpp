@@ -175,6 +175,7 @@ void free_on_device(void* data, size_t bytes, Device device) noexcept {
         std::abort();
       }
       std::memset(first, kFreshByte, bytes);  // whoever still reads it finds NaN
+      host::give_back_pages(first - kGuard, bytes + 2 * kGuard);
     });
   } catch (const std::exception& error) {
     std::fprintf(stderr, "deltatape: memory on a device could not be freed: %s\n", error.what());

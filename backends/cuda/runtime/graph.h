@@ -17,9 +17,9 @@ class Graph {
   /// read from it (item, to_vector, to(cpu)): that throws Error. Numbers that it copies from the host stay what they
   /// were; so would random numbers, which uniform, normal and random_integers therefore refuse to draw (Error). Indices
   /// are looked at in every replay: one that is out of range counts as 0, and whoever waits for the replay next
-  /// (synchronize, to(cpu), item) gets the Error that the op would have thrown. Tensors that it reads or writes and has not made must live as long as the graph: their memory is
-  /// not the graph's. Run the same work once in the ordinary way before, so that kernels and libraries are loaded. One
-  /// recording at a time per thread; Error otherwise.
+  /// (synchronize, to(cpu), item) gets the Error that the op would have thrown. Tensors that it reads or writes and has
+  /// not made must live as long as the graph: their memory is not the graph's. Run the same work once in the ordinary
+  /// way before, so that kernels and libraries are loaded. One recording at a time per thread; Error otherwise.
   static Graph record(Device device, const std::function<void()>& work);
 
   /// Puts the recorded work on the device's current stream.
