@@ -19,6 +19,7 @@ namespace v2 = cuda::kda::v2;
 /// Numbers with few bits, different all over: their products and sums are exact in any order.
 Tensor small_numbers(int rows, int cols, int factor) {
   std::vector<float> x;
+  x.reserve(static_cast<size_t>(rows) * static_cast<size_t>(cols));
   for (int i = 0; i < rows * cols; ++i) {
     x.push_back(static_cast<float>((factor * i + i / cols * 29) % 61 - 30) / 8);
   }
@@ -57,8 +58,8 @@ TEST_CASE("kda v2: every product of the scans through wgmma is that of mma.sync 
           for (int j = 0; j < columns; ++j) {
             float sum = 0;
             for (int k = all ? 0 : 16 * step; k < (all ? depth : 16 * step + 16); ++k) {
-              sum += left[static_cast<size_t>(i * depth + k)] *
-                     right[static_cast<size_t>(product.transposed ? j * product.cols + k : k * product.cols + j)];
+              const int of_right = product.transposed ? j * product.cols + k : k * product.cols + j;
+              sum += left.data()[i * depth + k] * right.data()[of_right];
             }
             wrong_wgmma += wgmma[at] == sum ? 0 : 1;
             wrong_mma += mma[at] == sum ? 0 : 1;

@@ -4,7 +4,6 @@
 #include "backends/cuda/kda/v2/product_check.h"
 
 namespace deltatape::cuda::kda::v2 {
-namespace {
 
 struct ProductArguments {
   const BFloat16* a = nullptr;
@@ -84,6 +83,8 @@ struct ProductCheck {
         [&](auto t) { tile::store(results(p.by_wgmma, place), 16 * block.warp(), 16 * t, sums[t]); });
   }
 };
+
+namespace {
 
 template <bool transposed, int cols>
 void launch(const Stream& stream, const ProductArguments& p) {

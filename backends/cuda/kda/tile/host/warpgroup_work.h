@@ -12,7 +12,7 @@
 namespace deltatape::cuda::tile::host {
 
 /// The registers of a left operand, of all lanes.
-using OperandBits = std::array<uint32_t, static_cast<size_t>(kLanes) * 4>;
+using OperandBits = std::array<std::array<uint32_t, 4>, kLanes>;
 
 /// Products that a warp has begun and not waited for, and what its last fences were told.
 struct WarpgroupWork {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -44,7 +45,9 @@ class WgAcc {
     check(fenced_, "tile::wg_mma", "sums were touched after the last wg_fence that named them");
     if (state_ == State::free) {
       sums_ = tiles_;
-      std::memset(static_cast<void*>(tiles_.data()), kUnderWay, sizeof(tiles_));
+      for (Acc& tile : tiles_) {
+        fill(tile, std::bit_cast<float>(kUnderWay));
+      }
     }
     state_ = State::under_way;
     ++begun_;
@@ -52,10 +55,12 @@ class WgAcc {
   /// The oldest product is over. `add` is what it does to the sums.
   template <class F>
   void finish(F&& add) {
-    Tiles expected;
-    std::memset(static_cast<void*>(expected.data()), kUnderWay, sizeof(expected));
-    check(std::memcmp(expected.data(), tiles_.data(), sizeof(expected)) == 0, "tile::wg_wait",
-          "sums were written while products into them were under way");
+    for (const Acc& tile : tiles_) {
+      for (int i = 0; i < kLanes * Acc::kPerLane; ++i) {
+        check(std::bit_cast<uint32_t>(tile.x(i / Acc::kPerLane, i % Acc::kPerLane)) == kUnderWay, "tile::wg_wait",
+              "sums were written while products into them were under way");
+      }
+    }
     add(sums_);
     --begun_;
   }
@@ -70,7 +75,7 @@ class WgAcc {
 
  private:
   static_assert(n == 64 || n == 128);
-  static constexpr int kUnderWay = 0xfe;  // in every byte: what no kernel computes
+  static constexpr uint32_t kUnderWay = 0xfffefefeU;  // a NaN that no kernel computes
   enum class State : uint8_t { free, under_way };
 
   void touch(int t) const {
@@ -137,7 +142,7 @@ inline OperandBits bits_of(const FragA& a) {
   OperandBits bits{};
   for (int lane = 0; lane < kLanes; ++lane) {
     for (int r = 0; r < 4; ++r) {
-      bits[static_cast<size_t>(4 * lane + r)] = a.x(lane, r);
+      bits[static_cast<size_t>(lane)][static_cast<size_t>(r)] = a.x(lane, r);
     }
   }
   return bits;
@@ -151,7 +156,7 @@ void multiply(typename WgAcc<n>::Tiles& d, bool from_zero, const OperandBits& a,
   for (int lane = 0; lane < kLanes; ++lane) {
     for (int i = 0; i < FragA::kPerLane; ++i) {
       const Place at = FragA::place(lane, i);
-      const uint32_t pair = a[static_cast<size_t>(4 * lane + i / 2)];
+      const uint32_t pair = a[static_cast<size_t>(lane)][static_cast<size_t>(i / 2)];
       left[at.row][at.col] = i % 2 == 0 ? low_bf16(pair) : high_bf16(pair);
     }
   }
