@@ -135,8 +135,8 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
 }
 
 void backward(const KernelProblem& problem, const KernelInputs& inputs, const KernelUpstream& upstream,
-              const KernelGradients& gradients, std::optional<int64_t> segment_chunks) {
-  backward_with({}, problem, inputs, upstream, gradients, segment_chunks);
+              const KernelGradients& gradients) {
+  backward_with({}, problem, inputs, upstream, gradients);
 }
 
 void backward_with(const BackwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,

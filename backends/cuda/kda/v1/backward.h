@@ -36,13 +36,13 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
                            std::optional<int64_t> segment_chunks = {});
 
 /// Runs a problem for which why_not_backward is empty. Any gradient may be undefined, and so may upstream.saved.
-/// `segment_chunks`: as in plan_segments.
 void backward(const KernelProblem& problem, const KernelInputs& inputs, const KernelUpstream& upstream,
-              const KernelGradients& gradients, std::optional<int64_t> segment_chunks = {});
-/// The same with other kernels (backward_kernels.h), for versions that differ in no more. Segments are v1's.
+              const KernelGradients& gradients);
+/// The same with other kernels (backward_kernels.h), for versions that differ in no more; those of segments stay v1's.
+/// `segment_chunks`: as in plan_segments.
 struct BackwardKernels;
 void backward_with(const BackwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
                    const KernelUpstream& upstream, const KernelGradients& gradients,
-                   std::optional<int64_t> segment_chunks);
+                   std::optional<int64_t> segment_chunks = {});
 
 }  // namespace deltatape::cuda::kda::v1

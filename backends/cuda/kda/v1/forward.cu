@@ -92,9 +92,8 @@ ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved
   return plan;
 }
 
-void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs,
-             std::optional<int64_t> segment_chunks) {
-  forward_with({}, problem, inputs, outputs, segment_chunks);
+void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs) {
+  forward_with({}, problem, inputs, outputs);
 }
 
 void forward_with(const ForwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,

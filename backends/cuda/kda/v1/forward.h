@@ -40,12 +40,12 @@ struct ForwardPlan {
 ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved,
                          std::optional<int64_t> segment_chunks = {});
 
-/// Runs a problem for which why_not is empty. outputs.saved is of saved_shape. `segment_chunks`: as in plan_segments.
-void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs,
-             std::optional<int64_t> segment_chunks = {});
-/// The same with other kernels (kernels.h), for versions that differ in no more. Segments are v1's.
+/// Runs a problem for which why_not is empty. outputs.saved is of saved_shape.
+void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs);
+/// The same with other kernels (kernels.h), for versions that differ in no more; those of segments stay v1's.
+/// `segment_chunks`: as in plan_segments.
 struct ForwardKernels;
 void forward_with(const ForwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
-                  const KernelOutputs& outputs, std::optional<int64_t> segment_chunks);
+                  const KernelOutputs& outputs, std::optional<int64_t> segment_chunks = {});
 
 }  // namespace deltatape::cuda::kda::v1

@@ -7,7 +7,9 @@
 #include "backends/cuda/host/schedule.h"
 #include "backends/cuda/kda/tile/host/machine.h"
 #include "backends/cuda/kda/v1/backward.h"
+#include "backends/cuda/kda/v1/backward_kernels.h"
 #include "backends/cuda/kda/v1/forward.h"
+#include "backends/cuda/kda/v1/kernels.h"
 #include "backends/cuda/kda/v1/segment_kernels.h"
 #include "backends/cuda/kda/v1/segment_plan.h"
 #include "backends/cuda/runtime/device.h"
@@ -121,7 +123,7 @@ Forward run_forward(const CallShape& s, const CallTensors& x, const Cut& cut) {
   if (cut.saved) {
     out.saved = empty(v1::saved_shape(p, Device::cuda()), {DType::bf16, Device::cuda()});
   }
-  v1::forward(p, in, out, cut.chunks);
+  v1::forward_with({}, p, in, out, cut.chunks);
   Forward got{numbers_of(out.o), numbers_of(out.h), numbers_of(out.final_state)};
   if (cut.v_first) {
     got.h = turned(got.h, s.V, s.K);
@@ -306,7 +308,7 @@ CallGradients run_backward(const CallShape& s, const CallTensors& x, const Cut& 
   }
   const kda::KernelGradients d{like(in.q),    like(in.k),     like(in.v),       like(in.g),
                                like(in.beta), like(in.A_log), like(in.dt_bias), like(in.initial_state)};
-  v1::backward(p, in, up, d, cut.chunks);
+  v1::backward_with({}, p, in, up, d, cut.chunks);
   CallGradients got{numbers_of(d.dq),    numbers_of(d.dk),     numbers_of(d.dv),       numbers_of(d.dg),
                     numbers_of(d.dbeta), numbers_of(d.dA_log), numbers_of(d.ddt_bias), numbers_of(d.d_initial_state)};
   if (cut.v_first) {
