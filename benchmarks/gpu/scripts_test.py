@@ -85,18 +85,46 @@ class Table(unittest.TestCase):
 
 @unittest.skipUnless(LIBRARY, "no library was named")
 class Times(unittest.TestCase):
-    def test_tiny_shapes(self):
+    def rows_of(self, *options):
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "times.json"
             done = subprocess.run([sys.executable, FOLDER / "kda_times.py", "--library", LIBRARY, "--json", file, "--quick",
-                                   "--seconds", "1", "--device", DEVICE], capture_output=True, text=True, check=False)
+                                   "--seconds", "1", "--device", DEVICE, *options],
+                                  capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             rows = json.loads(file.read_text())["rows"]
-        versions = ["forward v1", "forward v2", "backward v1", "backward v2"]
-        self.assertEqual([row["pass"] for row in rows], (["forward", "backward", "both"] + versions) * 2 + ["decode"])
         for row in rows:
             self.assertGreater(row["ms"], 0)
             self.assertTrue(row["plan"])
+        return rows
+
+    def test_tiny_shapes(self):
+        rows = self.rows_of()
+        self.assertEqual([row["pass"] for row in rows], ["forward", "backward", "both"] * 2 + ["decode"])
+
+    def test_versions(self):
+        rows = self.rows_of("--versions")
+        self.assertEqual([row["pass"] for row in rows], ["forward v1", "forward v2", "backward v1", "backward v2"] * 2)
+
+    def test_a_failure_is_no_refusal(self):
+        class Failing:
+            plan = ""
+
+            def __init__(self, library, problem):
+                pass
+
+            def run(self, name):
+                raise RuntimeError(f"run: pass '{name}' does not run here: V is 16" if name.endswith("v2") else "a fault")
+
+            def close(self):
+                pass
+
+        kept, kda_times.Ours = kda_times.Ours, Failing
+        try:
+            with self.assertRaisesRegex(RuntimeError, "a fault"):
+                kda_times.time_versions(None, dict(name="tiny"), None, 0)
+        finally:
+            kda_times.Ours = kept
 
     def test_errors_come_back(self):
         library = kda_times.Library(LIBRARY)
