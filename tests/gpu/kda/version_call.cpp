@@ -90,8 +90,10 @@ NamedResults run_cpu(KernelCall call) {
 /// 1.5 times the largest errors of an emulation of the rounding points on the six gate sets.
 double limit_of(const std::string& name) { return 1.5 * (name == "dbeta" ? 0.0138 : 0.0070); }
 
-/// v2 and v1 round at the same places, so they differ by what other orders of addition make of that.
-constexpr double kBetweenVersions = 0.003;
+/// v2 and v1 round at the same places, so they differ by what other orders of addition make of that. On the host twin
+/// with every sum of a wgmma added backwards that is up to 0.0005 over these tests, where errors are up to 0.008:
+/// a twentieth of limit_of. Five times that is allowed.
+constexpr double kBetweenVersions = 0.25;  // of limit_of
 
 }  // namespace
 
@@ -105,7 +107,7 @@ void check_v2(const KernelCall& call, bool saved) {
     const Tensor x = find(actual, name);
     REQUIRE(x.defined());
     CHECK(relative_error(to(x, DType::f64), result.second) <= limit_of(name));
-    CHECK(relative_error(to(x, DType::f64), to(find(by_v1, name), DType::f64)) <= kBetweenVersions);
+    CHECK(relative_error(to(x, DType::f64), to(find(by_v1, name), DType::f64)) <= kBetweenVersions * limit_of(name));
   }
 }
 
