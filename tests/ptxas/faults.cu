@@ -34,6 +34,8 @@ __global__ void with_sums_touched(const float* x, float* y, uint64_t b) {
   tile::each(d[0], [&](int row, int col, float& value) { y[16 * row + col] = value; });
 }
 
+__global__ void with_fewer(float* y) { y[1] = 1.0F; }
+
 __global__ void with_no_row(float* y) { y[0] = 1.0F; }
 
 }  // namespace
@@ -43,5 +45,6 @@ void launch_faults(const int* index, float* y) {
   with_atomic<<<1, 32>>>(y);
   with_too_much<<<1, 1024>>>(y, y);
   with_sums_touched<<<1, 128>>>(y, y, 0);
+  with_fewer<<<1, 1>>>(y);
   with_no_row<<<1, 1>>>(y);
 }

@@ -1,6 +1,8 @@
 // Pretend devices.
 #include "backends/cuda/runtime/device.h"
 
+#include <utility>
+
 #include "backends/cuda/host/schedule.h"
 
 namespace deltatape {
@@ -17,6 +19,11 @@ namespace {
 DeviceProperties& properties_of_thread() {
   thread_local DeviceProperties properties{"host twin", 9, 0, 132, kMemory, size_t{227} << 10, size_t{50} << 20};
   return properties;
+}
+
+std::string& architectures_of_thread() {
+  thread_local std::string architectures = "host";
+  return architectures;
 }
 
 }  // namespace
@@ -38,13 +45,17 @@ PretendedDevice::~PretendedDevice() {
   properties.shared_per_block = shared_per_block_;
 }
 
+PretendedArchitectures::PretendedArchitectures(std::string architectures)
+    : previous_(std::exchange(architectures_of_thread(), std::move(architectures))) {}
+PretendedArchitectures::~PretendedArchitectures() { architectures_of_thread() = previous_; }
+
 }  // namespace host
 
 const DeviceProperties& device_properties(Device /*device*/) { return host::properties_of_thread(); }
 
 std::string driver_version() { return "host"; }
 std::string runtime_version() { return "host"; }
-std::string compiled_architectures() { return "host"; }
+std::string compiled_architectures() { return host::architectures_of_thread(); }
 
 DeviceGuard::DeviceGuard(Device /*device*/) {}
 DeviceGuard::~DeviceGuard() = default;

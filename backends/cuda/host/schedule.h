@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace deltatape::cuda::host {
 
@@ -56,6 +57,18 @@ class PretendedDevice {
   int major_;
   int multiprocessors_;
   size_t shared_per_block_;
+};
+
+/// While it lives, this thread's kernels count as compiled for these architectures (`80 90`).
+class PretendedArchitectures {
+ public:
+  explicit PretendedArchitectures(std::string architectures);
+  ~PretendedArchitectures();
+  PretendedArchitectures(const PretendedArchitectures&) = delete;
+  PretendedArchitectures& operator=(const PretendedArchitectures&) = delete;
+
+ private:
+  std::string previous_;
 };
 
 /// Launches since the process started.

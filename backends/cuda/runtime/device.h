@@ -24,7 +24,7 @@ const DeviceProperties& device_properties(Device device);
 /// `13.0`: what the driver supports, and what the backend was compiled with.
 std::string driver_version();
 std::string runtime_version();
-/// `80 90a`: what the kernels were compiled for.
+/// `80 90a`: what the kernels were compiled for; `host` on the host twin.
 std::string compiled_architectures();
 
 /// While it lives, calls of this thread go to `device`.

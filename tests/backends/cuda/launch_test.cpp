@@ -40,5 +40,13 @@ TEST_CASE("architectures: a GPU is one that the kernels were compiled for, or a 
   CHECK_FALSE(runs_on("", 9, 0));
 }
 
+TEST_CASE("architectures: one is among others or is not") {
+  CHECK(names_architecture("80 90a 100a", "90a"));
+  CHECK(names_architecture("90a", "90a"));
+  CHECK_FALSE(names_architecture("80 90", "90a"));
+  CHECK_FALSE(names_architecture("90a", "90"));
+  CHECK_FALSE(names_architecture("", "90a"));
+}
+
 }  // namespace
 }  // namespace deltatape::cuda

@@ -2,10 +2,11 @@
 // our reading of the manual; on a GPU this says whether it is the GPU's.
 #include <doctest/doctest.h>
 
+#include <string>
 #include <vector>
 
+#include "backends/cuda/kda/v2/kernels.h"
 #include "backends/cuda/kda/v2/product_check.h"
-#include "backends/cuda/runtime/device.h"
 #include "ops/convert.h"
 #include "ops/creation.h"
 #include "tests/gpu/device.h"
@@ -26,51 +27,76 @@ Tensor small_numbers(int rows, int cols, int factor) {
   return to(from_vector(x, {rows, cols}), DType::bf16);
 }
 
+/// What one product should be: of 16 of the depth from `first` on, or of more.
+std::vector<float> exact_product(const v2::CheckedProduct& product, const std::vector<float>& a,
+                                 const std::vector<float>& b, int first, int last) {
+  std::vector<float> sums;
+  for (int i = 0; i < 64; ++i) {
+    for (int j = 0; j < product.columns(); ++j) {
+      float sum = 0;
+      for (int k = first; k < last; ++k) {
+        const int of_b = product.transposed ? j * product.cols + k : k * product.cols + j;
+        sum += a.data()[i * product.depth() + k] * b.data()[of_b];
+      }
+      sums.push_back(sum);
+    }
+  }
+  return sums;
+}
+
+/// How many of `expected` the results from `at` on are not, and where the first of those is.
+std::string differences(const std::vector<float>& results, size_t at, const std::vector<float>& expected, int columns) {
+  size_t wrong = 0;
+  size_t first = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (results[at + i] != expected[i]) {
+      first = wrong == 0 ? i : first;
+      ++wrong;
+    }
+  }
+  if (wrong == 0) {
+    return "";
+  }
+  const size_t width = static_cast<size_t>(columns);
+  return fmt::format("{} of {}, the first at row {} column {}: {}, expected {}", wrong, expected.size(), first / width,
+                     first % width, results[at + first], expected[first]);
+}
+
 TEST_CASE("kda v2: every product of the scans through wgmma is that of mma.sync [gpu]") {
   if (!have_device()) {
     return;
   }
-  if (cuda::device_properties(Device::cuda()).major != 9) {
-    MESSAGE("skipped: wgmma is of compute capability 9.x");
+  if (const std::string reason = v2::why_no_wgmma(Device::cuda()); !reason.empty()) {
+    MESSAGE("skipped: " << reason);
     return;
   }
   for (const v2::CheckedProduct& product : v2::kCheckedProducts) {
     CAPTURE(product.transposed);
     CAPTURE(product.cols);
-    const Tensor a = small_numbers(64, product.depth(), 7);
+    const int depth = product.depth();
+    const Tensor a = small_numbers(64, depth, 7);
     const Tensor b = small_numbers(64, product.cols, 11);
     const v2::CheckedResults results = v2::check_product(product, to(a, Device::cuda()), to(b, Device::cuda()));
-    const Tensor by_wgmma = to(results.by_wgmma, Device::cpu());
-    const Tensor by_mma = to(results.by_mma, Device::cpu());
     const std::vector<float> left = to(a, DType::f32).to_vector<float>();
     const std::vector<float> right = to(b, DType::f32).to_vector<float>();
-    const std::vector<float> wgmma = by_wgmma.to_vector<float>();
-    const std::vector<float> mma = by_mma.to_vector<float>();
-    const int depth = product.depth();
-    const int columns = product.columns();
+    const std::vector<float> by_wgmma = to(results.by_wgmma, Device::cpu()).to_vector<float>();
+    const std::vector<float> at_once = to(results.at_once, Device::cpu()).to_vector<float>();
+    const std::vector<float> by_mma = to(results.by_mma, Device::cpu()).to_vector<float>();
     size_t at = 0;
-    int wrong_wgmma = 0;
-    int wrong_mma = 0;
     for (int place = 0; place < v2::kCheckedPlaces; ++place) {
-      for (int step = 0; step <= depth / 16; ++step) {
+      CAPTURE(place);
+      for (int step = 0; step <= depth / 16; ++step) {  // the last: all of them
+        CAPTURE(step);
         const bool all = step == depth / 16;
-        for (int i = 0; i < 64; ++i) {
-          for (int j = 0; j < columns; ++j) {
-            float sum = 0;
-            for (int k = all ? 0 : 16 * step; k < (all ? depth : 16 * step + 16); ++k) {
-              const int of_right = product.transposed ? j * product.cols + k : k * product.cols + j;
-              sum += left.data()[i * depth + k] * right.data()[of_right];
-            }
-            wrong_wgmma += wgmma[at] == sum ? 0 : 1;
-            wrong_mma += mma[at] == sum ? 0 : 1;
-            ++at;
-          }
-        }
+        const std::vector<float> expected =
+            exact_product(product, left, right, all ? 0 : 16 * step, all ? depth : 16 * step + 16);
+        CHECK(differences(by_mma, at, expected, product.columns()) == "");
+        CHECK(differences(by_wgmma, at, expected, product.columns()) == "");
+        CHECK(differences(at_once, at, expected, product.columns()) == "");
+        at += expected.size();
       }
     }
-    CHECK(at == wgmma.size());
-    CHECK(wrong_mma == 0);
-    CHECK(wrong_wgmma == 0);
+    CHECK(at == by_wgmma.size());
   }
 }
 

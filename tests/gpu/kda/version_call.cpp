@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "backends/cuda/kda/v1/backward.h"
 #include "backends/cuda/kda/v1/forward.h"
@@ -89,8 +90,10 @@ NamedResults run_cpu(KernelCall call) {
 /// 1.5 times the largest errors of an emulation of the rounding points on the six gate sets.
 double limit_of(const std::string& name) { return 1.5 * (name == "dbeta" ? 0.0138 : 0.0070); }
 
-/// v2 and v1 round at the same places, so they differ by what other orders of addition make of that.
-constexpr double kBetweenVersions = 0.003;
+/// v2 and v1 round at the same places, so they differ by what other orders of addition make of that. On the host twin
+/// with every sum of a wgmma added backwards that is up to 0.0005 over these tests, where errors are up to 0.008:
+/// a twentieth of limit_of. Five times that is allowed.
+constexpr double kBetweenVersions = 0.25;  // of limit_of
 
 }  // namespace
 
@@ -104,8 +107,16 @@ void check_v2(const KernelCall& call, bool saved) {
     const Tensor x = find(actual, name);
     REQUIRE(x.defined());
     CHECK(relative_error(to(x, DType::f64), result.second) <= limit_of(name));
-    CHECK(relative_error(to(x, DType::f64), to(find(by_v1, name), DType::f64)) <= kBetweenVersions);
+    CHECK(relative_error(to(x, DType::f64), to(find(by_v1, name), DType::f64)) <= kBetweenVersions * limit_of(name));
   }
+}
+
+NamedResults without_forward(const NamedResults& results) {
+  NamedResults kept;
+  std::copy_if(results.begin(), results.end(), std::back_inserter(kept),
+               [](const auto& result) { return result.first != "o" && result.first != "ht" && result.first != "h"; });
+  REQUIRE(kept.size() < results.size());
+  return kept;
 }
 
 void check_same_results(const NamedResults& a, const NamedResults& b) {

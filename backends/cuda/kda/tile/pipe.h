@@ -71,7 +71,7 @@ class Pipe {
     return slot_;
   }
   /// Consumer: the warp has read what it wants of the slot; when all consumers have, it is filled again. `wrote` says
-  /// that the warp stored something in the slot.
+  /// that the warp stored something where load_raw puts data: bulk copies need a fence after that, load_rows does not.
   DT_DEVICE void release(bool wrote = false) {
     barriers_.release(slot_, wrote);
     next();

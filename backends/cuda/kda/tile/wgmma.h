@@ -6,14 +6,16 @@
 //   wg_mma(S, a[0], tile, 0);                      // begins S += a[0] tile[0..15, :]
 //   wg_mma(S, a[1], tile, 16);
 //   wg_commit();
-//   ..                                             // S may not be touched, `a` and the tile not changed
+//   ..                                             // S and `a` may be neither read nor written, the tile not changed
 //   wg_wait<0>(S);                                 // and now it may
 //
 // The right operand is a tile of Panels in shared memory: as it lies (its rows are summed over) with wg_mma, its
-// transpose (its columns are summed over) with wg_mma_trans. Both operands have to be there until the wait. What warps
+// transpose (its columns are summed over) with wg_mma_trans. Both operands have to be there until the wait, and the
+// left one is no business of anybody else's till then: PTX says so of all registers of products under way. What warps
 // stored there themselves needs fence_stores before the barrier; bulk copies do not.
 //
-// Only sm_90a has wgmma: a kernel is empty elsewhere, by `if constexpr (kHasWarpgroups)`.
+// Only sm_90a has wgmma: elsewhere a kernel is no more than no_warpgroups(), by `if constexpr (kHasWarpgroups)`, and
+// fails where it is started all the same.
 #pragma once
 
 #include "backends/cuda/kda/tile/fragments.h"
@@ -69,12 +71,12 @@ namespace deltatape::cuda::tile {
 
 /// Begins d += a B with B rows k .. k + 15 of the tile; with `from_zero` d = a B. Code of a whole warpgroup.
 template <bool from_zero = false, int n, int rows>
-DT_DEVICE void wg_mma(WgAcc<n>& d, const FragA& a, const STile<BFloat16, rows, n, Panels<rows>>& tile, int k) {
+DT_DEVICE void wg_mma(WgAcc<n>& d, FragA& a, const STile<BFloat16, rows, n, Panels<rows>>& tile, int k) {
   begin_product<from_zero, true>(d, a, descriptor_of_rows<rows>(panel_address(tile.begin()), k));
 }
 /// Begins d += a B with B the transpose of columns k .. k + 15 of the tile.
 template <bool from_zero = false, int n, int cols>
-DT_DEVICE void wg_mma_trans(WgAcc<n>& d, const FragA& a, const STile<BFloat16, n, cols, Panels<n>>& tile, int k) {
+DT_DEVICE void wg_mma_trans(WgAcc<n>& d, FragA& a, const STile<BFloat16, n, cols, Panels<n>>& tile, int k) {
   begin_product<from_zero, false>(d, a, descriptor_of_columns<n>(panel_address(tile.begin()), k));
 }
 

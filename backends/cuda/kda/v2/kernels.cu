@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "backends/cuda/architectures.h"
 #include "backends/cuda/kda/v1/sizes.h"
 #include "backends/cuda/kda/v2/kernel_launch.h"
 #include "backends/cuda/kda/v2/kernels.h"
@@ -10,6 +11,19 @@ namespace {
 constexpr int kRowsOfGroup = 64;  // of V
 
 }  // namespace
+
+std::string why_no_wgmma(Device device) {
+  const DeviceProperties& properties = device_properties(device);
+  if (properties.major != 9) {
+    return fmt::format("the device is of compute capability {}.{} and v2 takes 9.x", properties.major,
+                       properties.minor);
+  }
+  const std::string architectures = compiled_architectures();
+  if (!names_architecture(architectures, "90a") && !names_architecture(architectures, "host")) {
+    return fmt::format("the kernels are for sm {} and v2's are for sm 90a", architectures);
+  }
+  return {};
+}
 
 int scan_groups(int64_t V, int64_t states, const DeviceProperties& device) {
   if (V % (2 * kRowsOfGroup) != 0) {

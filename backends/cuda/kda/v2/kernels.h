@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "backends/cuda/kda/v1/kernels.h"
 #include "backends/cuda/kda/v2/reverse_scan.h"
@@ -9,6 +10,10 @@
 #include "backends/cuda/runtime/stream.h"
 
 namespace deltatape::cuda::kda::v2 {
+
+/// Half a sentence on why kernels with wgmma cannot run on `device`; empty when they can: compute capability 9.x, and a
+/// library compiled for 90a, which a library for 90 is not.
+std::string why_no_wgmma(Device device);
 
 /// Prep of chunks of 64 tokens with records as v2's scans read them: v1's kernel, whose records of 64 channels are the
 /// same.

@@ -3,7 +3,6 @@
 #include "backends/cuda/kda/v1/forward.h"
 #include "backends/cuda/kda/v2/kernels.h"
 #include "backends/cuda/kda/v2/launch.h"
-#include "backends/cuda/runtime/device.h"
 
 namespace deltatape::cuda::kda::v2 {
 namespace {
@@ -22,12 +21,7 @@ std::string why_not(const KernelProblem& problem, DType dtype, Device device) {
   if (problem.chunk_size != 64) {
     return fmt::format("chunk_size is {} and v2 takes 64", problem.chunk_size);
   }
-  const DeviceProperties& properties = device_properties(device);
-  if (properties.major != 9) {
-    return fmt::format("the device is of compute capability {}.{} and v2 takes 9.x", properties.major,
-                       properties.minor);
-  }
-  return {};
+  return why_no_wgmma(device);
 }
 
 void forward(const KernelProblem& problem, const KernelInputs& inputs, const KernelOutputs& outputs) {

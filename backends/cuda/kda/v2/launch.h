@@ -11,7 +11,7 @@ namespace deltatape::cuda::kda::v2 {
 using namespace deltatape::kda;  // the problem and its buffers
 
 /// Half a sentence on why v2 cannot run a problem whose q, k, v, g and beta have this dtype on `device`; empty when it
-/// can: what v1 asks for, V a multiple of 64, chunk_size of 64 and compute capability 9.x.
+/// can: what v1 asks for, V a multiple of 64, chunk_size of 64, compute capability 9.x, and a library compiled for 90a.
 std::string why_not(const KernelProblem& problem, DType dtype, Device device);
 
 /// Runs a problem for which why_not is empty. outputs.saved is of v1::saved_shape, and the same as v1's.

@@ -1,6 +1,7 @@
 #include "backends/cuda/kda/tile/launch.h"
 #include "backends/cuda/kda/tile/mma.h"
 #include "backends/cuda/kda/tile/wgmma.h"
+#include "backends/cuda/kda/v2/kernels.h"
 #include "backends/cuda/kda/v2/product_check.h"
 
 namespace deltatape::cuda::kda::v2 {
@@ -9,6 +10,7 @@ struct ProductArguments {
   const BFloat16* a = nullptr;
   const BFloat16* b = nullptr;
   float* by_wgmma = nullptr;
+  float* at_once = nullptr;
   float* by_mma = nullptr;
 };
 
@@ -37,6 +39,9 @@ struct ProductCheck {
       const int64_t place = (int64_t{block.y} * (kSteps + 1) + block.x) * kRows * kColumns;
       by_mma(block, p, b, first, last, place);
       by_wgmma(block, p, b, first, last, place);
+      at_once(block, p, b, place);
+    } else {
+      tile::no_warpgroups();
     }
   }
 
@@ -71,16 +76,44 @@ struct ProductCheck {
     for (int step = first; step < last; ++step) {
       tile::FragA a = left(block, p, step);
       tile::wg_fence(a, sums);
-      if constexpr (transposed) {
-        tile::wg_mma_trans(sums, a, b, 16 * step);
-      } else {
-        tile::wg_mma(sums, a, b, 16 * step);
-      }
+      begin<false>(sums, a, b, step);
       tile::wg_commit();
       tile::wg_wait<0>(sums);
     }
     tile::unroll<kColumns / 16>(
         [&](auto t) { tile::store(results(p.by_wgmma, place), 16 * block.warp(), 16 * t, sums[t]); });
+  }
+
+  DT_DEVICE static void at_once(const tile::Block& block, const Params& p, const Tile& b, int64_t place) {
+    tile::WgAcc<kColumns> sums;
+    tile::unroll<kColumns / 16>([&](auto t) { sums[t] = tile::make_acc([](int, int) { return 3.0F; }); });
+    if (block.x == kSteps) {
+      tile::FragA a[kSteps];
+      tile::unroll<kSteps>([&](auto s) { a[s] = left(block, p, s); });
+      tile::wg_fence(a, sums);
+      tile::unroll<kSteps>([&](auto s) {
+        begin<s == 0>(sums, a[s], b, s);
+        tile::wg_commit();
+      });
+      tile::wg_wait<0>(sums);
+    } else {
+      tile::FragA a = left(block, p, block.x);
+      tile::wg_fence(a, sums);
+      begin<true>(sums, a, b, block.x);
+      tile::wg_commit();
+      tile::wg_wait<0>(sums);
+    }
+    tile::unroll<kColumns / 16>(
+        [&](auto t) { tile::store(results(p.at_once, place), 16 * block.warp(), 16 * t, sums[t]); });
+  }
+
+  template <bool from_zero>
+  DT_DEVICE static void begin(tile::WgAcc<kColumns>& sums, tile::FragA& a, const Tile& b, int step) {
+    if constexpr (transposed) {
+      tile::wg_mma_trans<from_zero>(sums, a, b, 16 * step);
+    } else {
+      tile::wg_mma<from_zero>(sums, a, b, 16 * step);
+    }
   }
 };
 
@@ -97,10 +130,13 @@ void launch(const Stream& stream, const ProductArguments& p) {
 CheckedResults check_product(const CheckedProduct& product, const Tensor& a, const Tensor& b) {
   const Shape shape{kCheckedPlaces, product.depth() / 16 + 1, 64, product.columns()};
   const TensorOptions options{DType::f32, a.device()};
-  const CheckedResults results{empty(shape, options), empty(shape, options)};
+  const std::string reason = why_no_wgmma(a.device());
+  check(reason.empty(), "kda::v2::check_product", "{}", reason);
+  const CheckedResults results{empty(shape, options), empty(shape, options), empty(shape, options)};
   const ProductArguments p{.a = static_cast<const BFloat16*>(a.raw()),
                            .b = static_cast<const BFloat16*>(b.raw()),
                            .by_wgmma = static_cast<float*>(results.by_wgmma.mutable_raw()),
+                           .at_once = static_cast<float*>(results.at_once.mutable_raw()),
                            .by_mma = static_cast<float*>(results.by_mma.mutable_raw())};
   const Stream stream = current_stream(a.device());
   if (product.cols == 128) {

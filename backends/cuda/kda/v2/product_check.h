@@ -22,11 +22,13 @@ inline constexpr CheckedProduct kCheckedProducts[] = {{false, 64}, {false, 128},
 inline constexpr int kCheckedPlaces = 4;
 
 /// Results [kCheckedPlaces, depth / 16 + 1, 64, columns], f32, on the device of a and b (bf16): of each 16 of the depth
-/// alone, and of all together. Expects a device of compute capability 9.x.
+/// alone, and of all together.
 struct CheckedResults {
-  Tensor by_wgmma;
+  Tensor by_wgmma;  // added to sums of 0, each 16 of the depth waited for
+  Tensor at_once;   // in place of sums of 3 (`from_zero`), in groups that go on with the same sums before the one wait
   Tensor by_mma;
 };
+/// Throws Error where why_no_wgmma(a.device()) is not empty.
 CheckedResults check_product(const CheckedProduct& product, const Tensor& a, const Tensor& b);
 
 }  // namespace deltatape::cuda::kda::v2

@@ -47,7 +47,7 @@ class ReverseWarp {
     }
     for (int chunk = place_.chunks - 1; chunk >= 0; --chunk) {
       step(chunk, pipe_.wait() * Shape::kStageBytes);
-      pipe_.release(true);
+      pipe_.release();
     }
     if (place_.sequence.state_in >= 0 && p_.d_initial_state != nullptr) {
       store_state(p_.d_initial_state + state_offset(place_.sequence.state_in), p_.v_first, p_.V, place_.column, D_);
@@ -92,17 +92,17 @@ class ReverseWarp {
     tile::wg_commit();
     tile::unroll<kTokens>([&](auto t) { tile::wg_mma(D_, d_o_[t], qg, 16 * t); });
     tile::wg_commit();
-    const int64_t number = v1::record_index(place_.sequence.first_chunk + chunk, place_.head, p_.heads);
-    store_rounded<K>(p_.dS + number * K * p_.V, place_.column, gradient_);
 
     tile::wg_wait<1>(X);
     round_to(X, dv2_);
     tile::wg_fence(dv2_);
     tile::unroll<kTokens>([&](auto t) { tile::wg_mma(D_, dv2_[t], w, 16 * t); });
     tile::wg_commit();
+    const int64_t number = v1::record_index(place_.sequence.first_chunk + chunk, place_.head, p_.heads);
+    store_rounded<K>(p_.dS + number * K * p_.V, place_.column, gradient_);
+    tile::wg_wait<0>(D_);
     store_tokens(block_, values, dv2_,
                  rows_of_chunk<C>(p_.dv2, place_.sequence, chunk, place_.head, p_.heads, p_.V, place_.column));
-    tile::wg_wait<0>(D_);
   }
 
   const tile::Block& block_;
@@ -122,12 +122,16 @@ DT_DEVICE void reverse_block(const tile::Block& block, int number, const Reverse
   block.sync();
   const ScanPlace place = ScanPlace::of<Shape>(block, number, p);
   if (block.warp() < Shape::kFirstConsumer) {
-    tile::give_registers<Shape::kProducerRegisters>();
+    if constexpr (Shape::kMovesRegisters) {
+      tile::give_registers<Shape::kProducerRegisters>();
+    }
     if (block.warp() == 0) {
       feed_reverse<Shape>(block, place, p, pipe);
     }
   } else {
-    tile::take_registers<Shape::kConsumerRegisters>();
+    if constexpr (Shape::kMovesRegisters) {
+      tile::take_registers<Shape::kConsumerRegisters>();
+    }
     ReverseWarp<Shape>(block, place, p, pipe).run();
   }
 }
@@ -150,6 +154,8 @@ struct BothScans {
       } else {
         reverse_block<Reverse>(block, block.x - p.forward_blocks, p.reverse);
       }
+    } else {
+      tile::no_warpgroups();
     }
   }
 };

@@ -238,8 +238,6 @@ class ScanWarp {
       tile::wg_commit();
       tile::wg_wait<1>(U);
     } else {
-      const int64_t number = v1::record_index(place_.sequence.first_chunk + chunk, place_.head, p_.heads);
-      store_rounded<K>(p_.h_bf16 + number * K * p_.V, place_.column, state_);
       tile::wg_wait<0>(U);
     }
     round_to(U, writes_);
@@ -256,10 +254,12 @@ class ScanWarp {
       round_to(O, output_);
       pipe_.keep();
     } else {
+      const int64_t number = v1::record_index(place_.sequence.first_chunk + chunk, place_.head, p_.heads);
+      store_rounded<K>(p_.h_bf16 + number * K * p_.V, place_.column, state_);
+      tile::wg_wait<0>(S_);
       store_tokens(block_, values(stage), writes_,
                    rows_of_chunk<C>(p_.v_new, place_.sequence, chunk, place_.head, p_.heads, p_.V, place_.column));
-      tile::wg_wait<0>(S_);
-      pipe_.release(true);
+      pipe_.release();
     }
   }
 
@@ -278,7 +278,7 @@ class ScanWarp {
     store_tokens(
         block_, values(stage), output_,
         rows_of_chunk<C>(p_.o, place_.sequence, chunk, p_.first_head + place_.head, p_.HV, p_.V, place_.column));
-    pipe_.release_kept(true);
+    pipe_.release_kept();
   }
 
   const tile::Block& block_;
@@ -299,12 +299,16 @@ DT_DEVICE void scan_block(const tile::Block& block, int number, const ScanArgume
   block.sync();
   const ScanPlace place = ScanPlace::of<Shape>(block, number, p);
   if (block.warp() < Shape::kFirstConsumer) {
-    tile::give_registers<Shape::kProducerRegisters>();
+    if constexpr (Shape::kMovesRegisters) {
+      tile::give_registers<Shape::kProducerRegisters>();
+    }
     if (block.warp() == 0) {
       feed_scan<Shape>(block, place, p, pipe);
     }
   } else {
-    tile::take_registers<Shape::kConsumerRegisters>();
+    if constexpr (Shape::kMovesRegisters) {
+      tile::take_registers<Shape::kConsumerRegisters>();
+    }
     ScanWarp<Shape>(block, place, p, pipe).run();
   }
 }
@@ -321,6 +325,8 @@ struct Scan {
   DT_DEVICE void operator()(const tile::Block& block, const Params& p) const {
     if constexpr (tile::kHasWarpgroups) {
       scan_block<Shape>(block, block.x, p);
+    } else {
+      tile::no_warpgroups();
     }
   }
 };

@@ -72,10 +72,15 @@ struct ScanShape {
   static constexpr int kSharedBytes = kPipe + ThePipe::kBytes;
   static_assert(kSharedBytes <= kMostShared);
 
-  // Registers of a lane: the warpgroup of the producer gives some to the others. A multiprocessor has 65536.
-  static constexpr int kProducerRegisters = groups == 2 ? 40 : 96;
+  // Registers of a lane. A block begins with as many for all (those that ptxas reports, which tests/ptxas holds to this
+  // number), and the producer's warpgroup gives some to the others; more than it gives, nobody can take. Without a
+  // second group of consumers there are enough for all.
+  static constexpr bool kMovesRegisters = groups == 2;
+  static constexpr int kRegistersAtEntry = 65536 / (32 * kWarps) / 8 * 8;
+  static constexpr int kProducerRegisters = 40;
   static constexpr int kConsumerRegisters = 232;
-  static_assert(128 * (kProducerRegisters + groups * kConsumerRegisters) <= 65536);
+  static_assert(!kMovesRegisters ||
+                32 * kWarps * kRegistersAtEntry >= 128 * (kProducerRegisters + groups * kConsumerRegisters));
 };
 
 }  // namespace deltatape::cuda::kda::v2

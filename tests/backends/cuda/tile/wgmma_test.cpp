@@ -146,15 +146,38 @@ TEST_SUITE("tile_wgmma") {
       unroll<8>([&](auto t) {
         expected[t] = d[t] = make_acc([](int i, int j) { return 0.01F * static_cast<float>(i - 3 * j); });
       });
+      unroll<4>([&](auto s) { unroll<8>([&](auto t) { mma(expected[t], a[s], load_b(tile, 16 * s, 16 * t)); }); });
       wg_fence(a, d);
-      unroll<4>([&](auto s) {
-        wg_mma(d, a[s], tile, 16 * s);
-        unroll<8>([&](auto t) { mma(expected[t], a[s], load_b(tile, 16 * s, 16 * t)); });
-      });
+      unroll<4>([&](auto s) { wg_mma(d, a[s], tile, 16 * s); });
       wg_commit();
       wg_wait<0>(d);
       unroll<8>([&](auto t) {
         each_lane([&](int lane) { unroll<8>([&](auto i) { expect(d[t].x(lane, i) == expected[t].x(lane, i)); }); });
+      });
+    });
+  }
+
+  TEST_CASE("a left operand of products in two groups is NaN until the later one is waited for, and then itself") {
+    check_clean(4, 8192, [](const Block& block) {
+      const auto tile = block.shared<Tile<64, 64>>(0);
+      fill_tile(block, tile);
+      FragA a = make_a(a_at);
+      const host::OperandBits bits = host::bits_of(a);
+      WgAcc<64> first;
+      WgAcc<64> second;
+      wg_fence(a, first, second);
+      wg_mma<true>(first, a, tile, 0);
+      wg_commit();
+      wg_mma<true>(second, a, tile, 0);
+      wg_commit();
+      expect(host::bits_of(a) != bits);
+      wg_wait<1>(first);
+      expect(host::bits_of(a) != bits);
+      wg_wait<0>(second);
+      expect(host::bits_of(a) == bits);
+      wg_fence(a);
+      unroll<4>([&](auto t) {
+        each_lane([&](int lane) { unroll<8>([&](auto i) { expect(first[t].x(lane, i) == second[t].x(lane, i)); }); });
       });
     });
   }
@@ -191,6 +214,7 @@ enum class Fault {
   no_fence_of_left,
   fence_of_sums_under_way,
   left_changed,
+  left_read,
   tile_changed,
   tile_changed_by_other_warp,
   sums_read,
@@ -263,6 +287,11 @@ struct Product {
       case Fault::left_changed:
         a = as_a(zeros());
         break;
+      case Fault::left_read: {
+        const FragA copy = a;
+        expect(host::bits_of(copy) == host::bits_of(make_a(a_at)));
+        break;
+      }
       case Fault::tile_changed:
         if (block.warp() == 0) {
           one_lane([&] { tile.set(3, 3, 100); });
@@ -301,6 +330,7 @@ TEST_SUITE("tile_wgmma_faults") {
     caught(Fault::no_fence_of_left, "the left operand was written after the last wg_fence that named it");
     caught(Fault::fence_of_sums_under_way, "sums of products under way are named");
     caught(Fault::left_changed, "a left operand was changed, or is no longer there, before the wait");
+    caught(Fault::left_read, "");  // it holds NaN
     caught(Fault::tile_changed, "shared memory");
     caught(Fault::tile_changed_by_other_warp, "shared memory");
     caught(Fault::sums_read, "sums are used before a wg_wait has named them");
@@ -311,8 +341,8 @@ TEST_SUITE("tile_wgmma_faults") {
     caught(Fault::no_commit_no_wait, "ends with 1 products that it has not waited for");
     caught(Fault::wait_too_short, "sums are named into which 1 products are still under way");
     caught(Fault::not_named, "sums are used before a wg_wait has named them");
-    caught(Fault::other_product, "executes another product, commit or wait than the other warps");
-    caught(Fault::one_product_less, "executes another product, commit or wait than the other warps");
+    caught(Fault::other_product, "executes another product, commit, wait or change of registers than");
+    caught(Fault::one_product_less, "executes another product, commit, wait or change of registers than");
     caught(Fault::one_lane, "is used inside per-lane code");
     caught(Fault::not_aligned, "a tile begins at byte 512, expected a multiple of 1024");
   }
@@ -321,6 +351,37 @@ TEST_SUITE("tile_wgmma_faults") {
     check_caught(4, 0, "steps of its warpgroup", [](const Block& block) {
       if (block.warp() != 2) {
         wg_commit();
+      }
+    });
+  }
+
+  TEST_CASE("registers are given and taken by whole warpgroups") {
+    check_clean(8, 0, [](const Block& block) {
+      if (block.warp() < kWarpsOfGroup) {
+        give_registers<40>();
+      } else {
+        take_registers<232>();
+      }
+    });
+    check_caught(4, 0, "warp 1 ends after 0 steps of its warpgroup, and others made 1", [](const Block& block) {
+      if (block.warp() == 0) {
+        give_registers<40>();
+      }
+    });
+    check_caught(4, 0, "take_registers is used inside per-lane code",
+                 [](const Block& /*block*/) { one_lane([] { take_registers<232>(); }); });
+    check_caught(4, 0, "executes another product, commit, wait or change of registers than", [](const Block& block) {
+      if (block.warp() == 3) {
+        give_registers<40>();
+      } else {
+        take_registers<40>();
+      }
+    });
+    check_caught(4, 0, "executes another product, commit, wait or change of registers than", [](const Block& block) {
+      if (block.warp() == 3) {
+        give_registers<40>();
+      } else {
+        give_registers<48>();
       }
     });
   }

@@ -118,6 +118,9 @@ DT_DEVICE void wait_products() {
 #endif
 }
 
+/// A kernel of warpgroups runs where it was not compiled for them: the launch fails.
+DT_DEVICE void no_warpgroups() { asm volatile("trap;"); }
+
 /// What the warp stored in shared memory before is there for wgmma of those that it meets at a barrier after.
 DT_DEVICE void fence_stores() {
 #if __CUDA_ARCH__ >= 900
@@ -137,7 +140,7 @@ DT_DEVICE void stmatrix_trans([[maybe_unused]] const PerLane<uint32_t, 4>& x, [[
 }
 
 /// The warpgroup gives registers back until each lane has `n`, or takes some until it has: a multiple of 8 from 24 to
-/// 240 (twice 240 and once 24 are what a multiprocessor has). All its warps, at the start of what they do.
+/// 256. All its warps, at the start of what they do. What others take has to be there: who gives too little hangs them.
 template <int n>
 DT_DEVICE void give_registers() {
   static_assert(n % 8 == 0 && n >= 24 && n <= 256);

@@ -67,7 +67,7 @@ struct PipeState {
     int64_t expected_bytes = 0;
     int64_t bulk_bytes = 0;
     std::vector<PendingCopy> copies;
-    std::vector<std::pair<int, int>> places;  // where they went: byte and count
+    std::vector<std::pair<int, int>> places;  // where bulk copies went: byte and count
     Clock producer;                           // when it was handed over
     Clock consumers;                          // when it was given back
     std::vector<int> holders;
@@ -203,7 +203,9 @@ class Machine {
       steps.push_back(step);
     }
     check(steps[at] == step, "tile",
-          "{}: warp {} executes another product, commit or wait than the other warps of its warpgroup", name, running_);
+          "{}: warp {} executes another product, commit, wait or change of registers than the other warps of its "
+          "warpgroup",
+          name, running_);
   }
 
   /// What the warp did so far is told to somebody: later actions are apart from it.

@@ -101,7 +101,9 @@ class PipeBarriers {
       const host::Actor producer{.warp = stage.producer_warp, .lane = copy.lane, .turn = 0, .clock = &stage.producer};
       const auto bytes = static_cast<int>(copy.data.size());
       machine.shared.end_copy(producer, copy.offset, bytes, copy.data.data());
-      stage.places.emplace_back(copy.offset, bytes);
+      if (copy.lane == host::kWholeWarp) {
+        stage.places.emplace_back(copy.offset, bytes);
+      }
     }
     stage.copies.clear();
     machine.self().clock.join(stage.producer);

@@ -14,6 +14,12 @@ namespace deltatape::cuda::tile::host {
 /// The registers of a left operand, of all lanes.
 using OperandBits = std::array<std::array<uint32_t, 4>, kLanes>;
 
+/// What the last fence found in a left operand, and how many products under way read it.
+struct LeftOperand {
+  OperandBits bits{};
+  int readers = 0;
+};
+
 /// Products that a warp has begun and not waited for, and what its last fences were told.
 struct WarpgroupWork {
   struct Product {
@@ -23,7 +29,7 @@ struct WarpgroupWork {
   std::vector<Product> begun;
   uint32_t group = 0;                       // that products join
   uint32_t uncommitted = 0;                 // products since the last commit
-  std::map<const void*, OperandBits> left;  // left operands as the fence found them, by place
+  std::map<const void*, LeftOperand> left;  // by place
   size_t issued = 0;                        // products, commits and waits so far
 };
 

@@ -1,5 +1,6 @@
-// The host twin of device/wgmma.h. A product is computed when the warp waits for it, from what shared memory and the
-// left operand hold then; that they still hold what they did when it was begun is checked.
+// The host twin of device/wgmma.h. A product is computed when the warp waits for it, from what shared memory holds
+// then; that it still holds what it did when the product was begun is checked. Until then the registers of the left
+// operand and of the sums hold NaN: PTX lets nobody look at them.
 #pragma once
 
 #include <array>
@@ -185,7 +186,48 @@ void multiply(typename WgAcc<n>::Tiles& d, bool from_zero, const OperandBits& a,
   each_sum([&](float& of_lane, const float& x) { of_lane = x; });
 }
 
-enum class WarpgroupAction : uint8_t { product, fence, commit, wait };
+inline void set_bits(FragA& a, const OperandBits& bits) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    for (int r = 0; r < 4; ++r) {
+      a.x(lane, r) = bits[static_cast<size_t>(lane)][static_cast<size_t>(r)];
+    }
+  }
+}
+
+/// What a left operand holds while products read it: pairs of a NaN in bf16 that no kernel computes.
+inline const OperandBits& bits_under_way() {
+  static const OperandBits bits = [] {
+    OperandBits all{};
+    for (auto& lane : all) {
+      lane.fill(0xfffefffeU);
+    }
+    return all;
+  }();
+  return bits;
+}
+
+/// A product that reads a left operand is begun. Gives what the operand holds.
+inline OperandBits begin_left(WarpgroupWork& work, FragA& a) {
+  const auto fenced = work.left.find(&a);
+  check(fenced != work.left.end() &&
+            host::bits_of(a) == (fenced->second.readers > 0 ? bits_under_way() : fenced->second.bits),
+        "tile::wg_mma", "the left operand was written after the last wg_fence that named it");
+  ++fenced->second.readers;
+  set_bits(a, bits_under_way());
+  return fenced->second.bits;
+}
+/// It is over.
+inline void end_left(WarpgroupWork& work, FragA& a) {
+  check(host::bits_of(a) == bits_under_way(), "tile::wg_wait",
+        "a left operand was changed, or is no longer there, before the wait");
+  LeftOperand& left = work.left.at(&a);
+  --left.readers;
+  if (left.readers == 0) {
+    set_bits(a, left.bits);
+  }
+}
+
+enum class WarpgroupAction : uint8_t { product, fence, commit, wait, give_registers, take_registers };
 inline void warpgroup_step(std::string_view name, WarpgroupAction what, uint64_t detail) {
   Machine::get().warpgroup_step(name, {.what = static_cast<uint64_t>(what), .detail = detail});
 }
@@ -200,22 +242,18 @@ uint32_t panel_address(SharedPointer<T> begin) {
 }
 
 template <bool from_zero, bool rows_of_k, int n>
-void begin_product(WgAcc<n>& d, const FragA& a, uint64_t b) {
+void begin_product(WgAcc<n>& d, FragA& a, uint64_t b) {
   host::Machine& machine = host::Machine::get();
   constexpr uint64_t kShape = (from_zero ? 1 : 0) + (rows_of_k ? 2 : 0) + (n == 128 ? 4 : 0);
   host::warpgroup_step("wg_mma", host::WarpgroupAction::product, b << 3 | kShape);  // the swizzle is always the same
   host::WarpgroupWork& work = machine.self().products;
-  const host::OperandBits left = host::bits_of(a);
-  const auto fenced = work.left.find(&a);
-  check(fenced != work.left.end() && fenced->second == left, "tile::wg_mma",
-        "the left operand was written after the last wg_fence that named it");
+  const host::OperandBits left = host::begin_left(work, a);
   host::RightOperand<n> right;
   right.read(b, rows_of_k);
   d.begin();
   ++work.uncommitted;
-  work.begun.push_back({.group = work.group, .finish = [&d, &a, b, left, right] {
-                          check(host::bits_of(a) == left, "tile::wg_wait",
-                                "a left operand was changed, or is no longer there, before the wait");
+  work.begun.push_back({.group = work.group, .finish = [&work, &d, &a, b, left, right] {
+                          host::end_left(work, a);
                           host::RightOperand<n> now;
                           now.read(b, rows_of_k);
                           check(std::memcmp(now.x, right.x, sizeof(now.x)) == 0, "tile::wg_wait",
@@ -229,7 +267,11 @@ template <int n>
 void pin(WgAcc<n>& sums) {
   sums.fence();
 }
-inline void pin(FragA& a) { host::Machine::get().self().products.left[&a] = host::bits_of(a); }
+inline void pin(FragA& a) {
+  host::LeftOperand& left = host::Machine::get().self().products.left[&a];
+  check(left.readers == 0, "tile::wg_fence", "a left operand of products under way is named, expected others");
+  left.bits = host::bits_of(a);
+}
 template <int n>
 void pin(FragA (&a)[n]) {
   for (FragA& one : a) {
@@ -263,6 +305,8 @@ void wait_products() {
   work.begun.erase(work.begun.begin(), work.begun.begin() + static_cast<std::ptrdiff_t>(over));
 }
 
+inline void no_warpgroups() { fail("tile::no_warpgroups", "the twin has warpgroups, expected not to come here"); }
+
 inline void fence_stores() {
   host::Machine& machine = host::Machine::get();
   machine.check_whole_warp("fence_stores");
@@ -291,10 +335,12 @@ void stmatrix_trans(const PerLane<uint32_t, 4>& x, Address&& address) {
 template <int n>
 void give_registers() {
   static_assert(n % 8 == 0 && n >= 24 && n <= 256);
+  host::warpgroup_step("give_registers", host::WarpgroupAction::give_registers, n);
 }
 template <int n>
 void take_registers() {
   static_assert(n % 8 == 0 && n >= 24 && n <= 256);
+  host::warpgroup_step("take_registers", host::WarpgroupAction::take_registers, n);
 }
 
 }  // namespace deltatape::cuda::tile

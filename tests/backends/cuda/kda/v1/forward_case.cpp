@@ -278,7 +278,7 @@ void ForwardCase::run_both_scans() {
     scans.reverse.d_final_state = memory.input("dht", dht_);
     scans.reverse.d_initial_state = memory.output<float>("dh0", dht_.size());
   }
-  launch_both_scans(cuda::current_stream(Device::cuda()), p.C, p.K, p.warps, scans, int64_t{sequences()} * p.HV);
+  p.both_scans(cuda::current_stream(Device::cuda()), p.C, p.K, p.warps, scans, int64_t{sequences()} * p.HV);
   h_bf16 = memory.read(scans.forward.h_bf16);
   v_new = memory.read(scans.forward.v_new);
   dS = memory.read(scans.reverse.dS);

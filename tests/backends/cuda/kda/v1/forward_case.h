@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backends/cuda/kda/tile/host/machine.h"
+#include "backends/cuda/kda/v1/backward_kernels.h"
 #include "backends/cuda/kda/v1/kernels.h"
 #include "core/device.h"
 #include "tests/backends/cuda/kda/v1/forward_reference.h"
@@ -36,6 +37,7 @@ struct ForwardOptions {
   int stages = 2;
   uint64_t seed = 5;
   cuda::kda::v1::ForwardKernels kernels = {};
+  decltype(cuda::kda::v1::BackwardKernels::both_scans) both_scans = cuda::kda::v1::launch_both_scans;
 };
 
 /// Images of tiles, as records hold them.

@@ -10,6 +10,7 @@ namespace {
 
 namespace v1 = cuda::kda::v1;
 namespace v2 = cuda::kda::v2;
+using cuda::host::PretendedArchitectures;
 using cuda::host::PretendedDevice;
 using cuda::host::Schedule;
 using cuda::host::ScheduleGuard;
@@ -26,12 +27,15 @@ TEST_CASE("kda v2 call: on the twin, which adds in the same order, o, ht, h and 
 }
 
 TEST_CASE("kda v2 call: working memory, slices of V and the order of blocks and warps change no bit") {
+  for (const int K : {64, 128}) {
+    CAPTURE(K);
+    const KernelCall of_two = bf16_call({.T = 130, .HV = 2, .K = K, .V = 128}, {.output_final_state = true});
+    const NamedResults by_one = run_halves(of_two);
+    const PretendedDevice one_multiprocessor(9, 1, 227 * 1024);  // two warpgroups a block
+    check_same_results(run_halves(of_two), by_one);
+  }
   KernelCall call = bf16_call({.T = 130, .H = 2, .HV = 4, .K = 64, .V = 128}, {.output_final_state = true});
   const NamedResults expected = run_halves(call);
-  {
-    const PretendedDevice one_multiprocessor(9, 1, 227 * 1024);  // two warpgroups a block
-    check_same_results(run_halves(call), expected);
-  }
   for (const Schedule::Blocks blocks : {Schedule::Blocks::backward, Schedule::Blocks::shuffled}) {
     const ScheduleGuard guard({.blocks = blocks, .seed = 3, .deferred = true});
     check_same_results(run_halves(call), expected);
@@ -55,6 +59,15 @@ TEST_CASE("kda v2: why not") {
   p = good;
   p.chunk_size = 32;
   CHECK(v2::why_not(p, DType::bf16, device) == "chunk_size is 32 and v2 takes 64");
+  {
+    const PretendedArchitectures without_a("80 90");
+    CHECK(v2::why_not(good, DType::bf16, device) == "the kernels are for sm 80 90 and v2's are for sm 90a");
+    CHECK(v2::why_not_backward(good, DType::bf16, device) == v2::why_not(good, DType::bf16, device));
+  }
+  {
+    const PretendedArchitectures with_a("80 90a");
+    CHECK(v2::why_not(good, DType::bf16, device) == "");
+  }
   const PretendedDevice a100(8, 108, 163 * 1024);
   CHECK(v2::why_not(good, DType::bf16, device) == "the device is of compute capability 8.0 and v2 takes 9.x");
 }

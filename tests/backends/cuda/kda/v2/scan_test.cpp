@@ -61,6 +61,33 @@ void check_scan(ForwardOptions options, Order order = Order::round_robin, uint32
   CHECK(e.h <= kShort);
 }
 
+/// The two scans of the backward: states and writes are v1's bit for bit. The reverse scan adds in another order than
+/// v1's, so its results are held to the recurrence in double, as v1's are.
+void check_both_scans(ForwardOptions options, Order order = Order::round_robin) {
+  const std::string text = text_of(options);
+  CAPTURE(text);
+  ForwardCase expected(options);
+  options.kernels = kOnWgmma;
+  options.both_scans = v2::launch_both_scans;
+  ForwardCase c(options);
+  {
+    const Run run(Order::round_robin, 0, &expected.memory);
+    expected.run_prep();
+    expected.run_both_scans();
+  }
+  const Run run(order, 0, &c.memory);
+  c.run_prep();
+  c.run_both_scans();
+  c.memory.check_complete();
+  CHECK(same_bits(c.h_bf16, expected.h_bf16));
+  CHECK(same_bits(c.v_new, expected.v_new));
+  const StageErrors limits = emulated_stage_errors(options.set);
+  const ForwardCase::ScanErrors e = c.scan_errors();
+  CHECK(e.dS <= kRoundingAllowance * limits.dS);
+  CHECK(e.dv2 <= kRoundingAllowance * limits.dv2);
+  CHECK(e.dh0 <= kRoundingAllowance * limits.dS);
+}
+
 TEST_CASE("kda v2 scan: every length around the borders of chunks") {
   for (const int length : {1, 15, 16, 17, 63, 64, 65, 130, 260}) {
     check_scan({.lengths = {length}, .K = 64, .V = 64});
@@ -109,6 +136,18 @@ TEST_CASE("kda v2 scan: random draws in random orders") {
     options.seed = 100 + i;
     const cuda::host::PretendedDevice device(9, draw(2) == 0 ? 1 : 132, 227 * 1024);
     check_scan(options, i % 3 == 0 ? Order::reverse : Order::random, i);
+  }
+}
+
+TEST_CASE("kda v2 scan: what the backward's scans hand on, with one and two warpgroups") {
+  for (const int multiprocessors : {132, 1}) {
+    const cuda::host::PretendedDevice device(9, multiprocessors, 227 * 1024);
+    for (const int K : {64, 128}) {
+      check_both_scans({.lengths = {200}, .K = K, .V = 128, .warps = 4});
+      check_both_scans({.lengths = {70, 0, 1, 64}, .H = 1, .HV = 2, .K = K, .V = 128, .v_first = true, .warps = 4},
+                       Order::reverse);
+      check_both_scans({.lengths = {65}, .K = K, .V = 64, .states = false, .warps = 4});
+    }
   }
 }
 
