@@ -39,6 +39,9 @@ if(DELTATAPE_WERROR)
   endif()
 endif()
 
+if(DELTATAPE_SANITIZE_TWIN AND DELTATAPE_SANITIZE MATCHES "thread")
+  message(FATAL_ERROR "DELTATAPE_SANITIZE_TWIN is on, expected off with DELTATAPE_SANITIZE=${DELTATAPE_SANITIZE}")
+endif()
 if(DELTATAPE_SANITIZE)
   # Directory-wide, since every object of a program must agree; any finding ends the program.
   add_compile_options(-fsanitize=${DELTATAPE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -13,7 +13,8 @@ namespace deltatape {
 void* allocate_on_device(size_t bytes, Device device);
 /// Gives back a block from allocate_on_device once the work that is already on the current stream has been done.
 void free_on_device(void* data, size_t bytes, Device device) noexcept;
-/// Copies from a CUDA device's memory to the host's, after the work that is already on the current stream.
+/// Copies from a CUDA device's memory to the host's, after the work that is already on the current stream. Copies over
+/// 64 KiB of one device come one after another: while one waits for its stream, those of other threads wait too.
 void copy_to_host(void* to, const void* from, size_t bytes, Device device);
 /// Whether this thread's work on the device is being recorded (backends/cuda/runtime/graph.h) instead of done, so that
 /// nothing can be read back from it.

@@ -74,7 +74,7 @@ double Trainer::run_step(const Batch& batch) {
 }
 
 double Trainer::replay_step(const Batch& batch) {
-  // What the ops themselves check cannot be looked at while they are recorded.
+  // The replay looks too, but tells only behind the step: here a bad batch is refused in the op's own words before it.
   const int64_t vocabulary = model_->config().vocab_size;
   check_index_range("embedding", "index", batch.ids, vocabulary);
   check_index_range("cross_entropy", "target", batch.targets, vocabulary, CrossEntropyOptions().ignore_index);

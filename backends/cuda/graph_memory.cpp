@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <map>
 #include <new>
 
@@ -24,40 +25,15 @@ Owners& owners() {
   return *instance;
 }
 
-// Replays that nobody has waited for yet.
+// Graphs with replays whose notes nobody has looked at yet.
 struct Replays {
-  struct Replay {
-    std::weak_ptr<GraphMemory> memory;
-    Stream stream;
-  };
   std::mutex mutex;
-  std::vector<Replay> pending;
+  std::vector<std::weak_ptr<GraphMemory>> pending;
 };
 
 Replays& replays() {
   static auto* instance = new Replays;
   return *instance;
-}
-
-// Those for which `done` holds are over.
-template <class Done>
-void check_replays_if(const Done& done) {
-  std::vector<std::shared_ptr<GraphMemory>> over;
-  Replays& all = replays();
-  {
-    const std::scoped_lock lock(all.mutex);
-    const auto last = std::stable_partition(all.pending.begin(), all.pending.end(),
-                                            [&](const Replays::Replay& replay) { return !done(replay.stream); });
-    for (auto replay = last; replay != all.pending.end(); ++replay) {
-      over.push_back(replay->memory.lock());
-    }
-    all.pending.erase(last, all.pending.end());
-  }
-  for (const std::shared_ptr<GraphMemory>& memory : over) {
-    if (memory != nullptr) {
-      memory->check_watched();
-    }
-  }
 }
 
 // A plain pointer, for the same reason; the RecordingGuard owns.
@@ -119,8 +95,35 @@ IndexOutside* GraphMemory::watch(std::string_view function, std::string_view arg
   return new (watches_.back().found->data()) IndexOutside;
 }
 
-void GraphMemory::check_watched() {
+void GraphMemory::replay(const Stream& stream, const std::function<void()>& launch) {
+  check(recording_memory(device_) == nullptr, "Graph::replay", "{} is recording a graph, expected replays after it",
+        device_);
+  {
+    const std::scoped_lock lock(mutex_);  // nobody reads the notes between the launch and its mark
+    launch();
+    if (watches_.empty()) {
+      return;
+    }
+    if (!last_replay_) {
+      last_replay_.emplace(device_);
+    }
+    last_replay_->record(stream);
+  }
+  Replays& all = replays();
+  const std::scoped_lock lock(all.mutex);
+  const auto is_gone_or_this = [this](const std::weak_ptr<GraphMemory>& other) {
+    const std::shared_ptr<GraphMemory> memory = other.lock();
+    return memory == nullptr || memory.get() == this;
+  };
+  all.pending.erase(std::remove_if(all.pending.begin(), all.pending.end(), is_gone_or_this), all.pending.end());
+  all.pending.push_back(weak_from_this());
+}
+
+bool GraphMemory::check_watched() {
   const std::scoped_lock lock(mutex_);
+  if (last_replay_ && !last_replay_->passed()) {
+    return false;
+  }
   const Watch* first = nullptr;
   IndexOutside found;
   for (const Watch& watch : watches_) {  // all are reset: the next replay starts afresh
@@ -133,6 +136,7 @@ void GraphMemory::check_watched() {
   if (first != nullptr) {
     check_none_outside(first->function, first->argument, found, first->size);
   }
+  return true;
 }
 
 void GraphMemory::finish() {
@@ -192,23 +196,28 @@ bool free_after_recording(void* block, void* data, size_t bytes, Device device) 
   return true;
 }
 
-void replayed(const std::shared_ptr<GraphMemory>& memory, const Stream& stream) {
-  Replays& all = replays();
-  const std::scoped_lock lock(all.mutex);
-  const bool known = std::any_of(all.pending.begin(), all.pending.end(), [&](const Replays::Replay& replay) {
-    return replay.stream == stream && replay.memory.lock() == memory;
-  });
-  if (!known) {
-    all.pending.push_back({memory, stream});
-  }
-}
-
-void check_replays(const Stream& stream) {
-  check_replays_if([&](const Stream& of) { return of == stream; });
-}
-
 void check_replays(Device device) {
-  check_replays_if([&](const Stream& of) { return of.device() == device; });
+  Replays& all = replays();
+  std::exception_ptr first;
+  {
+    const std::scoped_lock lock(all.mutex);
+    const auto is_over = [&](const std::weak_ptr<GraphMemory>& other) {
+      const std::shared_ptr<GraphMemory> memory = other.lock();
+      if (memory != nullptr && !(memory->device() == device)) {
+        return false;
+      }
+      try {
+        return memory == nullptr || memory->check_watched();
+      } catch (...) {  // the others' notes are not to be found later, when their indices may be good
+        first = first ? first : std::current_exception();
+        return true;
+      }
+    };
+    all.pending.erase(std::remove_if(all.pending.begin(), all.pending.end(), is_over), all.pending.end());
+  }
+  if (first) {
+    std::rethrow_exception(first);
+  }
 }
 
 void check_not_recording(const char* what, Device device) {

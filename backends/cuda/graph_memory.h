@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -38,8 +39,12 @@ class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
   /// Where replays note the first of an argument's indices that is not in [0, size): memory of the host that the device
   /// writes to.
   IndexOutside* watch(std::string_view function, std::string_view argument, int64_t size);
-  /// Throws Error for what a replay has noted, once. Replays must have been waited for.
-  void check_watched();
+  /// Does `launch`, which puts the recorded work on the stream, and marks its end there. Throws Error while this thread
+  /// records on the device.
+  void replay(const Stream& stream, const std::function<void()>& launch);
+  /// Throws Error for what replays have noted, once. False, and nothing is looked at, when one of them is not over:
+  /// replays of a graph follow one another on whatever streams, so the last one's mark tells.
+  bool check_watched();
   /// Runs when the recording is over.
   void afterwards(std::function<void()> work) { afterwards_.push_back(std::move(work)); }
   /// The recording is over, or has failed.
@@ -61,6 +66,7 @@ class GraphMemory : public std::enable_shared_from_this<GraphMemory> {
   std::mutex mutex_;
   std::vector<Block> blocks_;
   std::vector<Watch> watches_;
+  std::optional<Event> last_replay_;  // of a graph that watches
   std::vector<std::unique_ptr<PinnedMemory>> kept_;
   std::vector<std::function<void()>> afterwards_;
 };
@@ -87,10 +93,8 @@ bool give_back_to_graph(void* block);
 /// over: it is not the graph's to free. False when nothing is to be deferred.
 bool free_after_recording(void* block, void* data, size_t bytes, Device device);
 
-/// A graph was put on a stream: the next wait for it looks at what the replay has noted.
-void replayed(const std::shared_ptr<GraphMemory>& memory, const Stream& stream);
-/// Throws Error for what replays on a stream, or on a device, have noted; the work there has been waited for.
-void check_replays(const Stream& stream);
+/// For those who have waited for work of a device, of whatever stream: looks at the notes of all graphs whose replays
+/// there are over, and throws Error for the first that found something. What others found goes with it.
 void check_replays(Device device);
 
 /// Throws Error while this thread records on `device`; `what` was about to wait for it.

@@ -224,7 +224,8 @@ void CudaBackend::cross_entropy_backward(const Tensor& logits, const Tensor& tar
   if (out.numel() == 0) {
     return;
   }
-  const auto* place = static_cast<const int64_t*>(target.raw());
+  const Tensor places = indices_for_replays("cross_entropy", "target", target, logits.shape().back());
+  const auto* place = static_cast<const int64_t*>(places.raw());
   visit_floating(logits.dtype(), [&](auto tag) {
     using T = decltype(tag);
     using C = Compute<T>;

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "backends/cuda/graph_memory.h"
+#include "backends/cuda/runtime/device.h"
 #include "backends/cuda/runtime/memory.h"
 #include "backends/cuda/runtime/stream.h"
 #include "core/device_memory.h"
@@ -30,6 +31,7 @@ class Staging {
   Piece& of_turn(size_t turn) {
     std::unique_ptr<Piece>& piece = pieces_.at(turn % kStagingPieces);
     if (piece == nullptr) {
+      const DeviceGuard guard(device_);  // pinned memory makes a context on the device that is current
       piece = std::make_unique<Piece>(device_);
     }
     piece->copied.synchronize();
@@ -108,7 +110,7 @@ void copy_to_host(void* to, const void* from, size_t bytes, Device device) {
       begin(turn + kStagingPieces);
     }
   }
-  check_replays(stream);  // what was waited for here came after them
+  check_replays(device);  // what was waited for here came after them
 }
 
 }  // namespace deltatape

@@ -16,8 +16,8 @@ inline constexpr size_t kStagingPiece = size_t{1} << 20;
 inline constexpr size_t kStagingPieces = 8;
 
 /// Copies `bytes` of host memory to `device`, in the order of this thread's stream there. When it returns, the host's
-/// memory may be changed; the copy itself may be yet to come. It waits only for a piece of the staging memory that is
-/// free: that of the copy kStagingPieces before.
+/// memory may be changed; the copy itself may be yet to come. Copies take whole pieces in
+/// turn: it waits only for the copy that last used its piece.
 void copy_from_host(void* to, const void* from, size_t bytes, Device device);
 
 }  // namespace deltatape::cuda

@@ -273,6 +273,116 @@ TEST_SUITE("cuda") {
              [&](const Tensor& target) { return cross_entropy(table, target); });
   }
 
+  TEST_CASE("graph: whoever waits behind a replay learns of its indices, on whatever stream it was [gpu]") {
+    if (!have_device()) {
+      return;
+    }
+    const Tensor table = reshape(arange(0.0, 20.0, 1.0, {DType::f32, Device::cuda()}), {5, 4});
+    Tensor index = to(from_vector<int64_t>({1, 4, 0}, {3}), Device::cuda());
+    Tensor result;
+    const Graph graph = Graph::record(Device::cuda(), [&] { result = embedding(table, index); });
+    graph.replay();
+    const std::vector<double> expected = numbers(result);
+    const std::string message = "index_select: index is 7 at position 2, expected 0 to 4";
+    const auto replay_elsewhere = [&] {
+      const StreamGuard guard(Stream::create(Device::cuda()));
+      graph.replay();
+    };
+    copy_(index, from_vector<int64_t>({1, 4, 7}, {3}));
+    replay_elsewhere();
+    CHECK_ERROR(std::ignore = to(result, Device::cpu()), message);
+    replay_elsewhere();
+    CHECK_ERROR(cuda::synchronize(cuda::current_stream(Device::cuda())), message);
+    copy_(index, from_vector<int64_t>({1, 4, 0}, {3}));
+    replay_elsewhere();
+    CHECK(numbers(result) == expected);
+    CHECK_ERROR(Graph::record(Device::cuda(), [&] { graph.replay(); }),
+                "Graph::replay: cuda:0 is recording a graph, expected replays after it");
+  }
+
+  TEST_CASE("graph: one wait settles the replays of several graphs, and nothing of them comes back later [gpu]") {
+    if (!have_device()) {
+      return;
+    }
+    const Tensor table = reshape(arange(0.0, 20.0, 1.0, {DType::f32, Device::cuda()}), {5, 4});
+    Tensor index = to(from_vector<int64_t>({0}, {1}), Device::cuda());
+    const auto recorded = [&](Tensor& result) {
+      return Graph::record(Device::cuda(), [&] { result = embedding(table, index); });
+    };
+    Tensor result_of_a;
+    Tensor result_of_b;
+    const Graph a = recorded(result_of_a);
+    const Graph b = recorded(result_of_b);
+    const auto replay_both = [&](int64_t place) {
+      fill_(index, static_cast<double>(place));
+      a.replay();
+      b.replay();
+    };
+    for (int k = 0; k < 2; ++k) {
+      replay_both(9);
+      CHECK_ERROR(synchronize(Device::cuda()), "index_select: index is 9 at position 0, expected 0 to 4");
+      synchronize(Device::cuda());
+      replay_both(4);
+      CHECK(numbers(result_of_a) == std::vector<double>{16, 17, 18, 19});
+      CHECK(numbers(result_of_b) == std::vector<double>{16, 17, 18, 19});
+    }
+    // Memory is made room for without a word of it.
+    replay_both(5);
+    cuda::release_cached_device_memory(Device::cuda());
+    Tensor result_of_c;
+    const Graph c = recorded(result_of_c);
+    CHECK_ERROR(std::ignore = numbers(result_of_b), "index_select: index is 5 at position 0, expected 0 to 4");
+    fill_(index, 0.0);
+    c.replay();
+    CHECK(numbers(result_of_c) == std::vector<double>{0, 1, 2, 3});
+  }
+
+  TEST_CASE("graph: what a replay found goes with its graph [gpu]") {
+    if (!have_device()) {
+      return;
+    }
+    const Tensor table = reshape(arange(0.0, 20.0, 1.0, {DType::f32, Device::cuda()}), {5, 4});
+    Tensor index = to(from_vector<int64_t>({0}, {1}), Device::cuda());
+    const auto replay_short_lived = [&](int64_t place) {
+      Tensor result;
+      const Graph graph = Graph::record(Device::cuda(), [&] { result = embedding(table, index); });
+      fill_(index, static_cast<double>(place));
+      graph.replay();
+    };
+    for (int k = 0; k < 3; ++k) {
+      replay_short_lived(9);
+    }
+    synchronize(Device::cuda());
+    Tensor result;
+    const Graph graph = Graph::record(Device::cuda(), [&] { result = embedding(table, index); });
+    replay_short_lived(9);
+    graph.replay();
+    CHECK_ERROR(synchronize(Device::cuda()), "index_select: index is 9 at position 0, expected 0 to 4");
+    synchronize(Device::cuda());
+  }
+
+  TEST_CASE("graph: a target out of range counts as 0 in the gradient of cross_entropy too [gpu]") {
+    if (!have_device()) {
+      return;
+    }
+    Generator generator(3);
+    Tensor logits = randn({4, 5}, generator, {DType::f32, Device::cuda()}).set_requires_grad();
+    Tensor target = to(from_vector<int64_t>({3, 1, 0, 2}, {4}), Device::cuda());
+    const auto step = [&] { cross_entropy(logits, target).backward(); };
+    step();
+    logits.zero_grad();
+    const Graph graph = Graph::record(Device::cuda(), step);
+    const Tensor gradient = logits.grad();
+    logits.zero_grad();
+    copy_(target, from_vector<int64_t>({3, 0, 0, 2}, {4}));
+    step();
+    const std::vector<double> expected = numbers(logits.grad());
+    copy_(target, from_vector<int64_t>({3, 6, 0, 2}, {4}));
+    graph.replay();
+    CHECK_ERROR(synchronize(Device::cuda()), "cross_entropy: target is 6 at position 1, expected 0 to 4");
+    CHECK(numbers(gradient) == expected);
+  }
+
   TEST_CASE("graph: gradients of a small network are those of ordinary steps, bit for bit [gpu]") {
     if (!have_device()) {
       return;

@@ -43,18 +43,21 @@ TEST_SUITE("twin") {
   }
 
   TEST_CASE("to(device): the host does not wait for the device's work while the staging memory lasts") {
-    std::vector<int> steps(20, 0);  // outlives the guard, whose end does what is still waiting
-    const ScheduleGuard guard({Schedule::Blocks::forward, 1, true});
-    const cuda::Stream stream = cuda::current_stream(Device::cuda());
-    const Tensor piece = full({kPiece}, 1.0, {DType::boolean});
-    for (size_t step = 0; step < steps.size(); ++step) {
-      const Tensor there = to(piece, Device::cuda());
-      cuda::launch_elements(stream, 1, Count{&steps[step]});
-      // A step is waited for when the memory of its copy is needed again, and no other is.
-      for (size_t other = 0; other <= step; ++other) {
-        CAPTURE(step);
-        CAPTURE(other);
-        CHECK(steps[other] == (other + cuda::kStagingPieces < step ? 1 : 0));
+    for (const int64_t bytes : {kPiece, int64_t{100} << 10}) {  // a small copy takes a whole piece too
+      std::vector<int> steps(20, 0);                            // outlives the guard, whose end does what is waiting
+      const ScheduleGuard guard({Schedule::Blocks::forward, 1, true});
+      const cuda::Stream stream = cuda::current_stream(Device::cuda());
+      const Tensor batch = full({bytes}, 1.0, {DType::boolean});
+      for (size_t step = 0; step < steps.size(); ++step) {
+        const Tensor there = to(batch, Device::cuda());
+        cuda::launch_elements(stream, 1, Count{&steps[step]});
+        // A step is waited for when the memory of its copy is needed again, and no other is.
+        for (size_t other = 0; other <= step; ++other) {
+          CAPTURE(bytes);
+          CAPTURE(step);
+          CAPTURE(other);
+          CHECK(steps[other] == (other + cuda::kStagingPieces < step ? 1 : 0));
+        }
       }
     }
   }

@@ -88,8 +88,8 @@ TEST_SUITE("command") {
     const auto result = run_program({"info", "--json", (folder / "info.json").string()});
     CHECK(result.exit_code == 0);
     const auto info = nlohmann::json::parse(test::read_bytes(folder / "info.json"));
-    for (const char* key :
-         {"version", "compiler", "blas", "instruction_set", "chosen", "vector_bits", "threads", "cuda", "devices"}) {
+    for (const char* key : {"version", "compiler", "blas", "instruction_set", "chosen", "vector_bits", "threads",
+                            "processors", "cuda", "devices"}) {
       CHECK(info.contains(key));
       CHECK(contains(result.out, key));
     }

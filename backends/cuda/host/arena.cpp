@@ -39,6 +39,10 @@ class Arena {
     if (!blocks.empty()) {
       void* block = blocks.back();
       blocks.pop_back();
+      if (const auto kept = kept_.find(block); kept != kept_.end()) {
+        kept_bytes_ -= kept->second;
+        kept_.erase(kept);
+      }
       return block;
     }
     if (used_ + whole > kRange - kPage) {
@@ -55,6 +59,20 @@ class Arena {
   void put(void* block, size_t bytes) {
     const std::scoped_lock lock(mutex_);
     free_[rounded(bytes)].push_back(block);
+  }
+
+  // Whether a freed block may keep its pages.
+  bool keep(void* block, size_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    if (kept_.count(block) > 0) {
+      return true;
+    }
+    if (bytes > kKeptFree - kept_bytes_) {
+      return false;
+    }
+    kept_bytes_ += bytes;
+    kept_[block] = bytes;
+    return true;
   }
 
   void open() {
@@ -91,6 +109,8 @@ class Arena {
   size_t used_ = 0;
   int open_ = 0;
   std::map<size_t, std::vector<void*>> free_;
+  std::map<void*, size_t> kept_;  // large blocks that were freed with their pages
+  size_t kept_bytes_ = 0;
 };
 
 Arena& arena() {
@@ -105,7 +125,7 @@ void put_block(void* block, size_t bytes) noexcept { arena().put(block, bytes); 
 
 void give_back_pages(void* block, size_t bytes) noexcept {
   constexpr uintptr_t kSmallPage = 4096;
-  if (bytes >= 64 * kSmallPage) {
+  if (bytes >= 64 * kSmallPage && !arena().keep(block, bytes)) {
     const uintptr_t first = (reinterpret_cast<uintptr_t>(block) + kSmallPage - 1) / kSmallPage * kSmallPage;
     const uintptr_t last = (reinterpret_cast<uintptr_t>(block) + bytes) / kSmallPage * kSmallPage;
     // NOLINTNEXTLINE(performance-no-int-to-ptr): a page's address

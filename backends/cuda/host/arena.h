@@ -10,8 +10,10 @@ namespace deltatape::cuda::host {
 void* take_block(size_t bytes);
 /// Gives back a block from take_block.
 void put_block(void* block, size_t bytes) noexcept;
-/// Gives the pages of a large block back to the system, for opening and closing take time for every page that is there.
-/// Its contents are lost, so this is work of a stream, behind whatever uses the block.
+/// For a block that is freed: up to kKeptFree bytes of large ones keep their pages and contents. Those of further ones
+/// go back to the system, and then the block reads as zeros, for opening and closing take time for every page that is
+/// there. This is work of a stream, behind whatever uses the block.
+inline constexpr size_t kKeptFree = size_t{256} << 20;
 void give_back_pages(void* block, size_t bytes) noexcept;
 
 /// While one lives, memory of the devices may be touched.

@@ -37,12 +37,13 @@ Graph Graph::record(Device device, const std::function<void()>& work) {
 
 void Graph::replay() const {
   const Stream stream = current_stream(recorded_->device);
-  host::submit(stream, Place::here(), [recorded = recorded_] {
-    for (const std::function<void()>& work : recorded->work) {
-      work();
-    }
+  recorded_->memory->replay(stream, [&] {
+    host::submit(stream, Place::here(), [recorded = recorded_] {
+      for (const std::function<void()>& work : recorded->work) {
+        work();
+      }
+    });
   });
-  replayed(recorded_->memory, stream);
 }
 
 }  // namespace deltatape::cuda

@@ -174,7 +174,7 @@ void free_on_device(void* data, size_t bytes, Device device) noexcept {
         std::fprintf(stderr, "deltatape: memory outside a CUDA tensor's storage of %zu bytes was written to\n", bytes);
         std::abort();
       }
-      std::memset(first, kFreshByte, bytes);  // whoever still reads it finds NaN
+      std::memset(first, kFreshByte, bytes);  // whoever still reads it finds NaN, while its pages are kept
       host::give_back_pages(first - kGuard, bytes + 2 * kGuard);
     });
   } catch (const std::exception& error) {

@@ -182,8 +182,12 @@ void Event::wait(const Stream& /*stream*/) const {}
 
 // What is behind the mark stays where it is: who needs it has to wait for it.
 void Event::synchronize() const {
+  host::finish_until([this] { return passed(); });
+}
+
+bool Event::passed() const {
   const Mark& mark = mark_of(handle_);
-  host::finish_until([&] { return mark.passed >= mark.recorded; });
+  return mark.passed >= mark.recorded;
 }
 
 double Event::milliseconds_since(const Event& start) const {
@@ -195,7 +199,7 @@ double Event::milliseconds_since(const Event& start) const {
 void synchronize(const Stream& stream) {
   check_not_recording("synchronize", stream.device());
   host::finish_all();
-  check_replays(stream);
+  check_replays(stream.device());
 }
 
 }  // namespace cuda

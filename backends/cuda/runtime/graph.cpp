@@ -77,8 +77,9 @@ Graph Graph::record(Device device, const std::function<void()>& work) {
 void Graph::replay() const {
   const DeviceGuard guard(recorded_->device);
   const Stream stream = current_stream(recorded_->device);
-  check_cuda(cudaGraphLaunch(recorded_->executable, handle(stream)), "cudaGraphLaunch", recorded_->device);
-  replayed(recorded_->memory, stream);
+  recorded_->memory->replay(stream, [&] {
+    check_cuda(cudaGraphLaunch(recorded_->executable, handle(stream)), "cudaGraphLaunch", recorded_->device);
+  });
 }
 
 }  // namespace deltatape::cuda

@@ -115,7 +115,10 @@ DeviceMemory device_memory(Device device) {
 }
 
 void release_cached_device_memory(Device device) {
-  synchronize(device);
+  check_not_recording("release_cached_device_memory", device);
+  const DeviceGuard guard(device);
+  // Not synchronize(device): what replays have found is for those who read results.
+  check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize", device);
   check_cuda(cudaMemPoolTrimTo(pool(device), 0), "cudaMemPoolTrimTo", device);
 }
 

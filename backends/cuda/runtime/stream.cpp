@@ -69,6 +69,16 @@ void Event::synchronize() const {
   check_cuda(cudaEventSynchronize(static_cast<cudaEvent_t>(handle_.get())), "cudaEventSynchronize", device_);
 }
 
+bool Event::passed() const {
+  const cudaError_t error = cudaEventQuery(static_cast<cudaEvent_t>(handle_.get()));
+  if (error == cudaErrorNotReady) {
+    cudaGetLastError();
+    return false;
+  }
+  check_cuda(error, "cudaEventQuery", device_);
+  return true;
+}
+
 double Event::milliseconds_since(const Event& start) const {
   float milliseconds = 0.0F;
   check_cuda(cudaEventElapsedTime(&milliseconds, static_cast<cudaEvent_t>(start.handle_.get()),
@@ -81,7 +91,7 @@ void synchronize(const Stream& stream) {
   check_not_recording("synchronize", stream.device());
   const DeviceGuard guard(stream.device());
   check_cuda(cudaStreamSynchronize(handle(stream)), "cudaStreamSynchronize", stream.device());
-  check_replays(stream);
+  check_replays(stream.device());
 }
 
 }  // namespace cuda

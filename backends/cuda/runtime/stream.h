@@ -59,6 +59,8 @@ class Event {
   void wait(const Stream& stream) const;
   /// Makes the host wait for the mark.
   void synchronize() const;
+  /// Whether the work before the mark is done; true when there is no mark yet.
+  [[nodiscard]] bool passed() const;
   /// From `start`'s mark to this one; both must have been passed.
   [[nodiscard]] double milliseconds_since(const Event& start) const;
 
@@ -67,7 +69,8 @@ class Event {
   std::shared_ptr<void> handle_;
 };
 
-/// Makes the host wait until the stream's work is done. Throws Error when something on it failed.
+/// Makes the host wait until the stream's work is done. Throws Error when something on it failed, and for
+/// what replays on the device have found among their indices (backends/cuda/runtime/graph.h).
 void synchronize(const Stream& stream);
 
 }  // namespace deltatape::cuda
