@@ -252,6 +252,7 @@ TEST_CASE("kda on the twin: more numbers than one launch carries reach the devic
   CHECK(test::copy_to(cuda::kda::to_device(numbers, Device::cuda()), Device::cpu()).to_vector<int64_t>() == numbers);
 }
 
+// Copies from pageable memory never wait on the twin, as they may on a device: this shows that nothing else does.
 TEST_CASE("kda on the twin: numbers on their way wait for no work of the stream, however many they are") {
   for (const size_t count : {size_t{7680}, size_t{7681}, size_t{8193}, size_t{300'000}}) {
     CAPTURE(count);
