@@ -75,6 +75,7 @@ Tensor checked_indices(std::string_view function, std::string_view argument, con
   if (recording_memory(index.device()) != nullptr) {
     return indices_for_replays(function, argument, values, size);
   }
+  static_assert(sizeof(IndexOutside) == 2 * sizeof(int64_t));
   const Tensor answer = empty({2}, DType::i64, index.device());
   find_outside(values, size, reinterpret_cast<IndexOutside*>(data_of<int64_t>(answer)), false);
   IndexOutside found;

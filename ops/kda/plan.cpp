@@ -60,7 +60,11 @@ KernelProblem problem_of(const Options& options, const Shapes& s, Form form) {
     const auto n = static_cast<int64_t>(p.sequences.size());
     const int64_t begin = token - row * s.T;
     const int64_t state = !s.segment_ids ? n : begin == 0 ? row : -1;
-    p.sequences.push_back({.row = row, .begin = begin, .end = begin + length, .state_in = state, .state_out = state});
+    p.sequences.push_back({.row = row,
+                           .begin = begin,
+                           .end = begin + length,
+                           .state_in = s.initial_state ? state : -1,
+                           .state_out = options.output_final_state ? state : -1});
     token += length;
   }
   return kernel_problem(p, options, form);
@@ -172,7 +176,8 @@ Output run(Implementation implementation, const Inputs& inputs, const Options& o
                         .dtype = inputs.q.dtype(),
                         .cu_seqlens = p.varlen,
                         .segment_ids = p.segmented,
-                        .lengths = lengths};
+                        .lengths = lengths,
+                        .initial_state = inputs.initial_state.defined()};
     return run(plan(options, shapes, inputs.q.device()).implementation, inputs, options);
   }
   switch (implementation) {

@@ -28,6 +28,7 @@ struct Shapes {
   bool cu_seqlens = false;
   bool segment_ids = false;
   std::vector<int64_t> lengths = {};  // of the sequences or segments of all rows; empty: rows are whole
+  bool initial_state = false;         // whether one is given
 };
 
 /// What a call will run.

@@ -45,9 +45,14 @@ std::string memory_text(int64_t bytes, int64_t heads, int64_t all) {
   return heads < all ? fmt::format("{} with {} of {} heads at a time", memory, heads, all) : memory;
 }
 
-/// `, 12 segments scanned at once` where sequences are cut.
-std::string segments_text(const v1::SegmentPlan& plan) {
-  return plan.cut() ? fmt::format(", {} segments scanned at once", plan.segments) : std::string();
+/// `, 1 of 1001 sequences cut into 9 pieces` where sequences are cut: pieces of those that are, all together. (The word
+/// segment would make one think of segment_ids.)
+std::string pieces_text(const KernelProblem& problem, const v1::SegmentPlan& plan) {
+  if (!plan.cut()) {
+    return {};
+  }
+  const auto all = static_cast<int64_t>(problem.sequences.size());
+  return fmt::format(", {} of {} sequences cut into {} pieces", plan.chains, all, plan.segments - (all - plan.chains));
 }
 
 std::string chunks_text(int C, bool centred) {
@@ -77,8 +82,9 @@ KernelPlan plan(const KernelProblem& problem, DType dtype, Device device) {
         problem.save_intermediates && why_not.backward.empty() && v1::plan_backward(problem, device, true).takes_saved;
     const v1::ForwardPlan forward = v1::plan_forward(problem, device, keeps);
     plan.forward_bytes = forward.bytes;
-    plan.text = fmt::format("forward {}{} ({})", chunks_text(forward.C, forward.centred),
-                            segments_text(forward.segments), memory_text(forward.bytes, forward.heads, problem.HV));
+    plan.text =
+        fmt::format("forward {}{} ({})", chunks_text(forward.C, forward.centred),
+                    pieces_text(problem, forward.segments), memory_text(forward.bytes, forward.heads, problem.HV));
     plan.saved_shape = keeps ? v1::saved_shape(problem, device) : Shape{0};
     plan.saved_dtype = DType::bf16;
   } else {
@@ -88,7 +94,7 @@ KernelPlan plan(const KernelProblem& problem, DType dtype, Device device) {
   if (why_not.backward.empty()) {
     const v1::BackwardPlan chunks = v1::plan_backward(problem, device, problem.save_intermediates);
     plan.backward_bytes = chunks.bytes;
-    backward = fmt::format("backward v1, chunks of {} tokens{} ({})", chunks.C, segments_text(chunks.segments),
+    backward = fmt::format("backward v1, chunks of {} tokens{} ({})", chunks.C, pieces_text(problem, chunks.segments),
                            memory_text(chunks.bytes, chunks.heads, problem.HV));
   }
   plan.text += "; " + backward;

@@ -5,7 +5,7 @@
 
 #include "backends/cuda/kda/sequences.h"
 #include "backends/cuda/launch.h"
-#include "backends/cuda/runtime/memory.h"
+#include "backends/cuda/staging.h"
 
 namespace deltatape::cuda::kda {
 namespace {
@@ -18,7 +18,7 @@ struct Parcel {
   DT_HD void operator()(int64_t i) const { to[i] = numbers[i]; }
 };
 
-constexpr int64_t kMostParcels = 16;  // more cost more than a copy that may wait for the device
+constexpr int64_t kMostParcels = 16;  // more cost more than a copy by way of pinned memory
 
 constexpr auto kEntryNumbers = static_cast<int64_t>(sizeof(SequenceEntry) / sizeof(int64_t));
 static_assert(sizeof(SequenceEntry) == kEntryNumbers * sizeof(int64_t));
@@ -60,11 +60,11 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 Tensor to_device(const std::vector<int64_t>& numbers, Device device) {
   const auto count = static_cast<int64_t>(numbers.size());
   Tensor result = empty({count}, {DType::i64, device});
-  const Stream stream = current_stream(device);
   if (count > kMostParcels * Parcel::kNumbers) {
-    copy_bytes(result.mutable_raw(), device, numbers.data(), Device::cpu(), numbers.size() * sizeof(int64_t), stream);
+    copy_from_host(result.mutable_raw(), numbers.data(), numbers.size() * sizeof(int64_t), device);
     return result;
   }
+  const Stream stream = current_stream(device);
   for (int64_t first = 0; first < count; first += Parcel::kNumbers) {
     const int64_t part = std::min(Parcel::kNumbers, count - first);
     Parcel parcel{};

@@ -51,7 +51,8 @@ struct SequenceTables {
 /// numbers travel as to_device says, and a captured graph may run again at any time.
 SequenceTables sequence_tables(const KernelProblem& problem, int64_t chunk, Device device);
 
-/// These numbers in device memory, i64 [count]. Up to 7680 are arguments of kernels: nothing waits. More are copied.
+/// These numbers in device memory, i64 [count]. Up to 7680 are arguments of kernels. More go as
+/// copy_from_host says: nothing waits for the stream but where staging memory runs out.
 Tensor to_device(const std::vector<int64_t>& numbers, Device device);
 
 /// Which states of its pool a decode call reads and writes, in device memory.

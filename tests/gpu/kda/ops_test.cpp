@@ -108,7 +108,8 @@ std::string plan_text(const KDACase& c) {
                      .V = in.v.size(3),
                      .dtype = in.q.dtype(),
                      .cu_seqlens = in.cu_seqlens.defined(),
-                     .segment_ids = in.segment_ids.defined()};
+                     .segment_ids = in.segment_ids.defined(),
+                     .initial_state = in.initial_state.defined()};
   return kda::plan(c.options, shapes, Device::cuda()).text;
 }
 
@@ -219,9 +220,9 @@ TEST_CASE("kda on cuda: a long sequence of one head in segments near f64 [gpu]")
   options.output_final_state = true;
   const KDACase narrow = in_dtype(test::make_case({1, 4200, 1, 1, 64, 64, {}}, options, 23), DType::bf16);
   const std::string plan = plan_text(narrow);
-  const auto words = plan.find(" segments scanned at once");
+  const auto words = plan.find(", 1 of 1 sequences cut into ");
   REQUIRE(words != std::string::npos);
-  REQUIRE(plan.find(" segments scanned at once", words + 1) != std::string::npos);  // backward, too
+  REQUIRE(plan.find(", 1 of 1 sequences cut into ", words + 1) != std::string::npos);  // backward, too
   check_chunks(narrow);
 }
 

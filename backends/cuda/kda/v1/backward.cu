@@ -15,8 +15,9 @@
 namespace deltatape::cuda::kda::v1 {
 
 void launch_both_scans(const Stream& stream, int C, int K, int warps, BothScansArguments p, int64_t pairs) {
-  p.forward_blocks = static_cast<int>(pairs * p.forward.slices);
-  const tile::WarpLaunch size{Grid{2 * p.forward_blocks}, warps, scan_shared_bytes(C, K, warps, p.forward.stages)};
+  const int64_t blocks = pairs * p.forward.slices;  // the launch refuses what a grid cannot have
+  p.forward_blocks = static_cast<int>(blocks);
+  const tile::WarpLaunch size{Grid{2 * blocks}, warps, scan_shared_bytes(C, K, warps, p.forward.stages)};
   with_channels(K, [&]<int kChannels>() {
     C == 64 ? launch_both_scans_of<64, kChannels>(stream, size, p)
             : launch_both_scans_of<32, kChannels>(stream, size, p);
@@ -119,7 +120,8 @@ BackwardPlan plan_backward(const KernelProblem& problem, Device device, bool sav
   const int64_t group = std::max<int64_t>(1, problem.HV / std::max<int64_t>(1, problem.H));
   const int64_t of_head = bytes_of_head(problem, plan, plan.takes_saved);
   const int64_t groups = std::max<int64_t>(1, problem.HV / group);
-  plan.segments = plan_segments(problem, plan.C, true, device_properties(device), segment_chunks);
+  const int64_t room = problem.workspace_limit - of_head * group;  // one group of heads at a time at least
+  plan.segments = plan_segments(problem, plan.C, true, device_properties(device), room, segment_chunks);
   const int64_t of_segments = segment_bytes(problem, plan.segments, true);
   const int64_t fit = of_head > 0 ? (problem.workspace_limit - of_segments) / (of_head * group) : groups;
   const int64_t launches = ceil_div(groups, std::clamp<int64_t>(fit, 1, groups));
@@ -139,9 +141,11 @@ void backward(const KernelProblem& problem, const KernelInputs& inputs, const Ke
   backward_with({}, problem, inputs, upstream, gradients);
 }
 
-void backward_with(const BackwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+void backward_with(const BackwardKernels& kernels, const KernelProblem& asked, const KernelInputs& inputs,
                    const KernelUpstream& upstream, const KernelGradients& gradients,
                    std::optional<int64_t> segment_chunks) {
+  const bool given = inputs.initial_state.defined() || gradients.d_initial_state.defined();
+  const KernelProblem problem = with_states(asked, given, upstream.d_final_state.defined());
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
   const BackwardPlan plan = plan_backward(problem, device, upstream.saved.defined(), segment_chunks);
@@ -288,7 +292,7 @@ void backward_with(const BackwardKernels& kernels, const KernelProblem& problem,
       with_channels(K, [&]<int kChannels>() {
         using Kernel = HeadSums<kChannels>;
         const int64_t blocks = ceil_div(rows * (heads / group), Kernel::kWarps);
-        tile::launch_warps<Kernel>(stream, Grid{static_cast<int>(blocks)}, sums);
+        tile::launch_warps<Kernel>(stream, Grid{blocks}, sums);
       });
     };
     sum_heads(dq, main.dq_parts, main.q);

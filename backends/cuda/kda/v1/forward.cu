@@ -13,7 +13,6 @@
 namespace deltatape::cuda::kda::v1 {
 namespace {
 
-constexpr int kRowsOfWarp = 16;   // of V
 constexpr int kWarpsOfChunk = 4;  // of a block of the scan that a chunk's length leaves room for
 constexpr double kWeakestForCentred = -5.0;
 
@@ -79,7 +78,8 @@ ForwardPlan plan_forward(const KernelProblem& problem, Device device, bool saved
   plan.chunks = chunk_count(problem, plan.C);
   plan.centred = problem.gate == Gate::lower_bound && problem.lower_bound >= kWeakestForCentred;
   const int64_t of_head = plan.chunks * (record_bytes(plan.C, K) + (saved ? 0 : solved_bytes(plan.C)));
-  plan.segments = plan_segments(problem, plan.C, false, properties, segment_chunks);
+  const int64_t room = problem.workspace_limit - of_head;  // one head at a time at least
+  plan.segments = plan_segments(problem, plan.C, false, properties, room, segment_chunks);
   const int64_t of_segments = segment_bytes(problem, plan.segments, false);
   const int64_t fit = of_head > 0 ? (problem.workspace_limit - of_segments) / of_head : problem.HV;
   const int64_t launches = ceil_div(problem.HV, std::clamp<int64_t>(fit, 1, std::max<int64_t>(1, problem.HV)));
@@ -96,8 +96,9 @@ void forward(const KernelProblem& problem, const KernelInputs& inputs, const Ker
   forward_with({}, problem, inputs, outputs);
 }
 
-void forward_with(const ForwardKernels& kernels, const KernelProblem& problem, const KernelInputs& inputs,
+void forward_with(const ForwardKernels& kernels, const KernelProblem& asked, const KernelInputs& inputs,
                   const KernelOutputs& outputs, std::optional<int64_t> segment_chunks) {
+  const KernelProblem problem = with_states(asked, inputs.initial_state.defined(), outputs.final_state.defined());
   const Device device = inputs.q.device();
   const Stream stream = current_stream(device);
   const auto K = static_cast<int>(problem.K);

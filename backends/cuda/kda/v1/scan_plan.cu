@@ -7,7 +7,6 @@
 namespace deltatape::cuda::kda::v1 {
 namespace {
 
-constexpr int kRowsOfWarp = 16;  // of V
 constexpr int kMostWarps = 8;
 constexpr int64_t kReservedBytes = 1024;  // of shared memory per block, by the system
 constexpr int64_t kWarpsInRegisters = 8;  // of a multiprocessor, with up to 255 registers a lane

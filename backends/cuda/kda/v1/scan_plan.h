@@ -7,9 +7,12 @@
 
 namespace deltatape::cuda::kda::v1 {
 
+/// Rows of a state, of its V, that a warp has.
+inline constexpr int kRowsOfWarp = 16;
+
 /// How the rows of a state, V of them, are spread over warps and blocks.
 struct ScanPlan {
-  int warps = 4;   // of a block, 16 rows each
+  int warps = 4;   // of a block, kRowsOfWarp each
   int slices = 1;  // blocks that make V
   int stages = 2;  // chunks that shared memory holds at a time
 };

@@ -6,8 +6,8 @@
 
 namespace deltatape::cuda::kda::v1 {
 
-/// SegmentScans in `grid` blocks of `warps` warps. C is 32 or 64, and has_channels(K); stages as in p.ends.
-void launch_segment_scans(const Stream& stream, int C, int K, int warps, int blocks, const SegmentArguments& p);
+/// SegmentScans in `blocks` blocks of `warps` warps. C is 32 or 64, and has_channels(K); stages as in p.ends.
+void launch_segment_scans(const Stream& stream, int C, int K, int warps, int64_t blocks, const SegmentArguments& p);
 /// SegmentMerge of p.count chains, in both directions where there are gradients.
 void launch_merge(const Stream& stream, int K, const MergeArguments& p);
 

@@ -55,9 +55,11 @@ SegmentPlan cut_into(const KernelProblem& problem, const Lengths& lengths, int64
                      const DeviceProperties& device) {
   SegmentPlan plan;
   plan.chunks = chunks;
-  for (const int64_t sequence : lengths.chunks) {
-    const int64_t parts = parts_of_sequence(sequence, chunks);
+  for (size_t n = 0; n < problem.sequences.size(); ++n) {
+    const int64_t parts = parts_of_sequence(lengths.chunks[n], chunks);
     plan.segments += parts;
+    plan.states += parts - (problem.sequences[n].state_in >= 0 ? 0 : 1);
+    plan.ends += parts - (problem.sequences[n].state_out >= 0 ? 0 : 1);
     plan.chains += parts > 1 ? 1 : 0;
     plan.maps += parts > 1 ? parts - 2 : 0;
   }
@@ -97,7 +99,7 @@ double predicted_cycles(const KernelProblem& problem, const Lengths& lengths, co
 }  // namespace
 
 SegmentPlan plan_segments(const KernelProblem& problem, int C, bool backward, const DeviceProperties& device,
-                          std::optional<int64_t> chunks) {
+                          int64_t room, std::optional<int64_t> chunks) {
   const Lengths lengths = lengths_of(problem, C);
   const auto cut = [&](int64_t length) { return cut_into(problem, lengths, length, C, backward, device); };
   const int64_t of_h = std::max<int64_t>(1, problem.chunk_size / C);
@@ -124,19 +126,28 @@ SegmentPlan plan_segments(const KernelProblem& problem, int C, bool backward, co
     last = length;
     SegmentPlan plan = cut(length);
     plan.gain = whole / cycles(plan);
-    if (plan.cut() && plan.gain >= kLeastGain && plan.gain > best.gain) {
+    const bool fits = segment_bytes(problem, plan, backward) <= room;
+    if (plan.cut() && fits && plan.gain >= kLeastGain && plan.gain > best.gain) {
       best = plan;
     }
   }
   return best;
 }
 
+KernelProblem with_states(KernelProblem problem, bool given, bool wanted) {
+  for (Sequence& sequence : problem.sequences) {
+    sequence.state_in = given ? sequence.state_in : -1;
+    sequence.state_out = wanted ? sequence.state_out : -1;
+  }
+  return problem;
+}
+
 int64_t segment_bytes(const KernelProblem& problem, const SegmentPlan& plan, bool backward) {
   if (!plan.cut()) {
     return 0;
   }
-  const int64_t states = (backward ? 2 : 1) * plan.segments * problem.K * problem.V;
-  return 4 * problem.HV * (states + plan.maps * problem.K * problem.K);
+  const int64_t states = plan.states + (backward ? plan.ends : 0);
+  return 4 * problem.HV * (states * problem.K * problem.V + plan.maps * problem.K * problem.K);
 }
 
 }  // namespace deltatape::cuda::kda::v1

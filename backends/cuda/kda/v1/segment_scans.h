@@ -42,17 +42,19 @@ struct SegmentScans {
 
 /// The segments of a sequence that is cut.
 struct SegmentChain {
-  int64_t first;      // number of its first segment
-  int64_t maps;       // how many segments lie between the first and the last
-  int64_t first_map;  // number of M of the second
+  int64_t first_state;  // number of the state that its second segment begins with
+  int64_t first_end;    // number of the gradient at the end of its first
+  int64_t maps;         // how many segments lie between the first and the last
+  int64_t first_map;    // number of M of the second
 };
 
-/// Value heads [first_head, first_head + heads) of a launch. On entry `states` has E of segment p, and `gradients` F,
-/// at the number of the segment that begins (ends) with it; on return what that begins (ends) with.
+/// Value heads [first_head, first_head + heads) of a launch. On entry `states` has E of segment p where segment p + 1
+/// begins, and `gradients` F where segment p - 1 ends; on return what these begin and end with. The numbers of a
+/// sequence follow one another.
 struct MergeArguments {
   const SegmentChain* chains = nullptr;
   const float* maps = nullptr;  // [maps,HV,K,K]
-  float* states = nullptr;      // [segments,HV,K,V] ([..,V,K] with v_first)
+  float* states = nullptr;      // [states,HV,K,V] ([..,V,K] with v_first)
   float* gradients = nullptr;   // likewise, or null; as many blocks again
   int count = 0;                // of chains
   int HV = 1;
@@ -85,7 +87,7 @@ struct SegmentMerge {
     const float* const maps = p.maps + int64_t{head} * K * K;
     const int64_t step = reverse ? -1 : 1;
     const auto state = [&](int64_t i) { return states + i * p.HV * K * p.V; };
-    int64_t at = reverse ? chain.first + chain.maps : chain.first + 1;
+    int64_t at = reverse ? chain.first_end + chain.maps : chain.first_state;
 
     tile::Acc S[1];
     load_state_columns<K>(S, state(at), column, p.V, p.v_first, channel);

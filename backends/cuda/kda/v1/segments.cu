@@ -1,16 +1,16 @@
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "backends/cuda/kda/v1/kernels.h"
 #include "backends/cuda/kda/v1/operands.h"
+#include "backends/cuda/kda/v1/scan_plan.h"
 #include "backends/cuda/kda/v1/segment_kernels.h"
 #include "backends/cuda/kda/v1/segments.h"
 
 namespace deltatape::cuda::kda::v1 {
 namespace {
-
-constexpr int kRowsOfWarp = 16;  // of V
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -26,15 +26,20 @@ Segments::Segments(const KernelProblem& problem, const SegmentPlan& plan, int C,
   std::vector<SegmentChain> chains;
   int64_t first_chunk = 0;
   int64_t first_h = 0;
-  int64_t number = 0;  // of the segment
+  int64_t state = 0;  // what the next segment starts with; numbers go to those that are given any
+  int64_t end = 0;    // the gradient of what it ends with, likewise
   int64_t map = 0;
   for (const Sequence& sequence : problem.sequences) {
     const int64_t length = sequence.length();
     const int64_t parts = parts_of_sequence(ceil_div(length, C), plan.chunks);
+    int64_t before = -1;  // the end of the segment before
     if (parts > 1) {
-      chains.push_back({.first = number, .maps = parts - 2, .first_map = map});
+      chains.push_back({.first_state = state + (sequence.state_in >= 0 ? 1 : 0),
+                        .first_end = end,
+                        .maps = parts - 2,
+                        .first_map = map});
     }
-    for (int64_t part = 0; part < parts; ++part, ++number) {
+    for (int64_t part = 0; part < parts; ++part) {
       const bool first = part == 0;
       const bool last = part == parts - 1;
       const int64_t begin = part * plan.chunks * C;
@@ -54,23 +59,26 @@ Segments::Segments(const KernelProblem& problem, const SegmentPlan& plan, int C,
       };
       const int64_t given = first ? sequence.state_in : -1;
       const int64_t wanted = last ? sequence.state_out : -1;
-      add(segments, !first || given >= 0 ? number : -1, wanted, entry.length);
-      add(gradients, given, !last || wanted >= 0 ? number : -1, entry.length);
+      const int64_t begins_with = !first || given >= 0 ? state++ : -1;
+      const int64_t ends_with = !last || wanted >= 0 ? end++ : -1;
+      add(segments, begins_with, wanted, entry.length);
+      add(gradients, given, ends_with, entry.length);
       if (!last) {
-        add(ends, given, number + 1, entry.length);
+        add(ends, given, state, entry.length);
       }
       if (!first) {
-        add(starts, number - 1, wanted, entry.length);
+        add(starts, before, wanted, entry.length);
       }
+      before = ends_with;
       if (!first && !last) {
         add(maps, -1, map++, entry.length);
       }
       // Without tokens a scan copies: what sequences are given comes to stand beside what segments find.
       if (given >= 0) {
-        add(ends, given, number, 0);
+        add(ends, given, begins_with, 0);
       }
       if (wanted >= 0) {
-        add(starts, number, wanted, 0);
+        add(starts, ends_with, wanted, 0);
       }
     }
     first_chunk += ceil_div(length, C);
@@ -80,6 +88,7 @@ Segments::Segments(const KernelProblem& problem, const SegmentPlan& plan, int C,
   std::vector<int64_t> numbers;
   const auto append = [&](const auto& items) {
     using Item = typename std::decay_t<decltype(items)>::value_type;
+    static_assert(std::is_trivially_copyable_v<Item> && sizeof(Item) % sizeof(int64_t) == 0);
     const Table table{.first = static_cast<int64_t>(numbers.size()), .count = static_cast<int64_t>(items.size())};
     numbers.resize(numbers.size() + items.size() * (sizeof(Item) / sizeof(int64_t)));
     if (!items.empty()) {
@@ -101,10 +110,12 @@ Segments::Segments(const KernelProblem& problem, const SegmentPlan& plan, int C,
   }
   chains_ = append(chains);
   numbers_ = to_device(numbers, device);
-  const Shape state{plan.segments, problem.HV, problem.K, problem.V};
+  const auto states = [&](int64_t count) {
+    return empty({count, problem.HV, problem.K, problem.V}, {DType::f32, device});
+  };
   map_memory_ = empty({plan.maps, problem.HV, problem.K, problem.K}, {DType::f32, device});
-  states_ = empty(state, {DType::f32, device});
-  d_states_ = backward ? empty(state, {DType::f32, device}) : Tensor();
+  states_ = states(plan.states);
+  d_states_ = backward ? states(plan.ends) : Tensor();
 }
 
 const SequenceEntry* Segments::entries(const Table& table) const {
@@ -114,7 +125,7 @@ const SequenceEntry* Segments::entries(const Table& table) const {
 void Segments::launch(const Stream& stream, const ScanArguments& scan, const ReverseArguments* reverse) const {
   const int warps = plan_.scan.warps;
   const auto blocks = [&](const Table& table, int slices) {
-    return static_cast<int>(table.count) * scan.heads * slices;
+    return table.count * scan.heads * slices;  // in 64 bits: the launch refuses what a grid cannot have
   };
   SegmentArguments p;
   p.ends = scan;
@@ -131,9 +142,11 @@ void Segments::launch(const Stream& stream, const ScanArguments& scan, const Rev
   p.maps.final_state = mutable_data_of<float>(map_memory_);
   p.maps.slices = K_ / kRowsOfWarp / warps;
   p.maps.v_first = false;
-  p.end_blocks = blocks(ends_, p.ends.slices);
-  p.map_blocks = blocks(maps_, p.maps.slices);
-  int all = p.end_blocks + p.map_blocks;
+  const int64_t end_blocks = blocks(ends_, p.ends.slices);
+  const int64_t map_blocks = blocks(maps_, p.maps.slices);
+  p.end_blocks = static_cast<int>(end_blocks);
+  p.map_blocks = static_cast<int>(map_blocks);
+  int64_t all = end_blocks + map_blocks;
   if (reverse != nullptr) {
     p.starts = *reverse;
     p.starts.sequences = entries(starts_);
@@ -167,7 +180,7 @@ void Segments::use(ReverseArguments& reverse) const {
   reverse.d_final_state = data_of<float>(d_states_);
 }
 
-void launch_segment_scans(const Stream& stream, int C, int K, int warps, int blocks, const SegmentArguments& p) {
+void launch_segment_scans(const Stream& stream, int C, int K, int warps, int64_t blocks, const SegmentArguments& p) {
   const tile::WarpLaunch size{Grid{blocks}, warps, scan_shared_bytes(C, K, warps, p.ends.stages)};
   with_channels(K, [&]<int kChannels>() {
     C == 64 ? launch_segment_scans_of<64, kChannels>(stream, size, p)
@@ -176,7 +189,7 @@ void launch_segment_scans(const Stream& stream, int C, int K, int warps, int blo
 }
 
 void launch_merge(const Stream& stream, int K, const MergeArguments& p) {
-  const int directions = p.gradients != nullptr ? 2 : 1;
+  const int64_t directions = p.gradients != nullptr ? 2 : 1;
   const Grid grid{directions * p.count * p.heads * (p.V / kRowsOfWarp)};
   with_channels(K, [&]<int kChannels>() { launch_merge_of<kChannels>(stream, grid, p); });
 }

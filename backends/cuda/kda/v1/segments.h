@@ -40,8 +40,8 @@ class Segments {
   Table starts_;       // for the gradients at their starts
   Table chains_;       // SegmentChain
   Tensor map_memory_;  // [maps,HV,K,K]
-  Tensor states_;      // [segments,HV,K,V] ([..,V,K]), what segments start with
-  Tensor d_states_;    // likewise, the gradients of what they end with
+  Tensor states_;      // [states,HV,K,V] ([..,V,K]), what segments start with, where that is not zeros
+  Tensor d_states_;    // [ends,HV,K,V], the gradients of what they end with, likewise
 };
 
 }  // namespace deltatape::cuda::kda::v1

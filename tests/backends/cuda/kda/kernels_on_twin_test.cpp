@@ -3,10 +3,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "autograd/grad_mode.h"
 #include "backends/cuda/host/schedule.h"
 #include "backends/cuda/kda/sequences.h"
+#include "backends/cuda/launch.h"
 #include "backends/cuda/runtime/graph.h"
 #include "core/storage.h"
 #include "ops/convert.h"
@@ -247,6 +250,24 @@ TEST_CASE("kda on the twin: more numbers than one launch carries reach the devic
     numbers.push_back(i * i - 7);
   }
   CHECK(test::copy_to(cuda::kda::to_device(numbers, Device::cuda()), Device::cpu()).to_vector<int64_t>() == numbers);
+}
+
+// Copies from pageable memory never wait on the twin, as they may on a device: this shows that nothing else does.
+TEST_CASE("kda on the twin: numbers on their way wait for no work of the stream, however many they are") {
+  for (const size_t count : {size_t{7680}, size_t{7681}, size_t{8193}, size_t{300'000}}) {
+    CAPTURE(count);
+    int done = 0;
+    const ScheduleGuard guard({.blocks = Schedule::Blocks::forward, .seed = 1, .deferred = true});
+    cuda::launch_elements(cuda::current_stream(Device::cuda()), 1, [&done](int64_t /*i*/) { ++done; });
+    std::vector<int64_t> numbers(count);
+    std::iota(numbers.begin(), numbers.end(), -5);
+    const Tensor there = cuda::kda::to_device(numbers, Device::cuda());
+    CHECK(done == 0);
+    std::vector<int64_t> sent = numbers;
+    std::fill(numbers.begin(), numbers.end(), 0);  // they may be gone by now
+    CHECK(test::copy_to(there, Device::cpu()).to_vector<int64_t>() == sent);
+    CHECK(done == 1);
+  }
 }
 
 }  // namespace

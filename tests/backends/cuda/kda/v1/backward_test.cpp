@@ -11,6 +11,7 @@
 #include "ops/convert.h"
 #include "ops/creation.h"
 #include "ops/kda/fused.h"
+#include "tests/backends/cuda/kda/v1/call_tensors.h"
 #include "tests/backends/cuda/kda/v1/plain_call.h"
 #include "tests/backends/cuda/kda/v1/rounding_limits.h"
 #include "tests/gpu/kda/kernel_call.h"
@@ -33,41 +34,8 @@ struct BackwardOptions {
   DType state_dtype = DType::f32;
 };
 
-Tensor tensor_of(const std::vector<double>& x, const Shape& shape, DType dtype) {
-  return x.empty() ? Tensor() : to(to(from_vector(x, shape), dtype), Device::cuda());
-}
-std::vector<double> numbers_of(const Tensor& x) {
-  return x.defined() ? to(to(x, Device::cpu()), DType::f64).to_vector<double>() : std::vector<double>();
-}
-/// States between [N,HV,K,V] and [N,HV,V,K].
-std::vector<double> turned(const std::vector<double>& x, int rows, int cols) {
-  std::vector<double> y(x.size());
-  const auto size = static_cast<size_t>(rows) * static_cast<size_t>(cols);
-  for (size_t i = 0; i < x.size(); ++i) {
-    const size_t at = i % size;
-    y[i - at + at % static_cast<size_t>(cols) * static_cast<size_t>(rows) + at / static_cast<size_t>(cols)] = x[i];
-  }
-  return y;
-}
-
 kda::KernelProblem problem_of(const CallShape& s, const BackwardOptions& o) {
-  kda::KernelProblem p;
-  p.B = 1;
-  p.T = s.rows;
-  p.H = s.H;
-  p.HV = s.HV;
-  p.K = s.K;
-  p.V = s.V;
-  for (size_t n = 0; n < s.sequences.size(); ++n) {
-    const auto number = static_cast<int64_t>(n);
-    p.sequences.push_back({0, s.sequences[n].first, s.sequences[n].second, s.h0 ? number : -1, s.dht ? number : -1});
-  }
-  p.scale = 1.0 / std::sqrt(s.K);
-  p.gate = s.gate;
-  p.lower_bound = s.lower_bound;
-  p.l2norm = s.l2norm;
-  p.beta_sigmoid = s.beta_sigmoid;
-  p.beta_factor = s.beta_factor;
+  kda::KernelProblem p = call_problem(s);
   p.state_v_first = o.v_first;
   p.chunk_size = o.C;
   p.workspace_limit = o.workspace;

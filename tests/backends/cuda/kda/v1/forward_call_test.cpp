@@ -203,7 +203,7 @@ TEST_CASE("kda v1 forward: how many warps a block of the scan has") {
     const v1::ForwardPlan p = plan(HV, 128);
     CHECK(p.warps * p.slices * 16 == 128);
     CHECK(p.chunks == 128);
-    const int64_t of_segments = p.segments.cut() ? (p.segments.segments + p.segments.maps) * HV * 65'536 : 0;
+    const int64_t of_segments = p.segments.cut() ? (p.segments.states + p.segments.maps) * HV * 65'536 : 0;
     CHECK(p.bytes == 128 * p.heads * (58'112 + 8192) + of_segments);
     CHECK(p.bytes <= kda::kWorkspaceLimit);
   }
