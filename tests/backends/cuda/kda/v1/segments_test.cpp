@@ -693,7 +693,7 @@ TEST_CASE("kda v1 segments: memory is for states that are there, and a cut witho
   };
   check_plans(one_long_and(10000, 131072, 4), true);
   check_plans(one_long_and(5000, 65536, 4), true);
-  check_plans(v1::with_states(one_long_and(16000, 65536, 4, true), false, false), true);
+  check_plans(v1::with_states(one_long_and(5000, 65536, 4, true), false, false), true);
   check_plans(one_long_and(16000, 65536, 4, true), false);  // 3.9 GiB of states, and of gradients
   kda::KernelProblem roomy = one_long_and(16000, 65536, 4, true);
   roomy.workspace_limit = int64_t{64} << 30;
