@@ -11,8 +11,10 @@
 namespace deltatape::test::kda_v1 {
 namespace {
 
-namespace tile = cuda::tile;
 using cuda::kda::Gate;
+
+/// Small sizes are int here; a product of them is an index.
+size_t as_index(int i) { return static_cast<size_t>(i); }
 
 double rounded(double x) { return static_cast<double>(nearest_bf16(static_cast<float>(x))); }
 
@@ -31,7 +33,7 @@ std::vector<double> part_of(const std::vector<T>& x, int first_row, int rows, in
   std::vector<double> y;
   for (int r = first_row; r < first_row + rows; ++r) {
     for (int c = 0; c < cols; ++c) {
-      y.push_back(static_cast<double>(static_cast<float>(x[static_cast<size_t>((r * heads + head) * cols + c)])));
+      y.push_back(static_cast<double>(static_cast<float>(x[as_index((r * heads + head) * cols + c)])));
     }
   }
   return y;
@@ -91,7 +93,7 @@ ForwardCase::ForwardCase(const ForwardOptions& options) : options_(options) {
 
 void ForwardCase::draw() {
   const auto& p = options_;
-  const auto size = [&](int heads, int cols) { return static_cast<size_t>(rows_ * heads * cols); };
+  const auto size = [&](int heads, int cols) { return as_index(rows_ * heads * cols); };
   q_.resize(size(p.H, p.K));
   k_.resize(size(p.H, p.K));
   v_.resize(size(p.HV, p.V));
@@ -99,8 +101,8 @@ void ForwardCase::draw() {
   g_.resize(size(p.HV, p.K));
   beta_.resize(size(p.HV, 1));
   A_log_.resize(static_cast<size_t>(p.HV));
-  dt_bias_.resize(static_cast<size_t>(p.HV * p.K));
-  h0_.resize(static_cast<size_t>(sequences() * p.HV * p.K * p.V));
+  dt_bias_.resize(as_index(p.HV * p.K));
+  h0_.resize(as_index(sequences() * p.HV * p.K * p.V));
   dht_.resize(h0_.size());
   std::mt19937_64 random(p.seed);
   std::normal_distribution<double> normal;
@@ -124,7 +126,7 @@ void ForwardCase::draw() {
       for (int t = 0; t < T; ++t) {
         const int row = first_rows_[static_cast<size_t>(n)] + t;
         for (int x = 0; x < p.K; ++x) {
-          const auto of_key = static_cast<size_t>((row * p.H + key_head) * p.K + x);
+          const auto of_key = as_index((row * p.H + key_head) * p.K + x);
           if (p.l2norm && key_head * (p.HV / p.H) == hv) {
             q_[of_key] = nearest_bf16(static_cast<float>(3 * normal(random)));
             k_[of_key] = nearest_bf16(static_cast<float>(2 * normal(random)));
@@ -136,18 +138,18 @@ void ForwardCase::draw() {
           double log_decay = raw;
           if (p.gate != Gate::none) {
             raw = p.g_f32 ? static_cast<double>(static_cast<float>(2 * normal(random))) : rounded(2 * normal(random));
-            const double bias = p.dt_bias ? static_cast<double>(dt_bias_[static_cast<size_t>(hv * p.K + x)]) : 0.0;
+            const double bias = p.dt_bias ? static_cast<double>(dt_bias_[as_index(hv * p.K + x)]) : 0.0;
             const double z = raw + bias;
             log_decay = p.gate == Gate::standard ? -a * (std::max(z, 0.0) + std::log1p(std::exp(-std::abs(z))))
                                                  : p.lower_bound / (1 + std::exp(-a * z));
           }
-          g_[static_cast<size_t>((row * p.HV + hv) * p.K + x)] = static_cast<float>(raw);
+          g_[as_index((row * p.HV + hv) * p.K + x)] = static_cast<float>(raw);
           in.g(t, x) = log_decay / ln2;
         }
         if (p.l2norm) {
           double qq = 1e-6;
           double kk = 1e-6;
-          const auto first = static_cast<size_t>((row * p.H + key_head) * p.K);
+          const auto first = as_index((row * p.H + key_head) * p.K);
           for (size_t x = 0; x < static_cast<size_t>(p.K); ++x) {
             qq += static_cast<double>(q_[first + x]) * static_cast<double>(q_[first + x]);
             kk += static_cast<double>(k_[first + x]) * static_cast<double>(k_[first + x]);
@@ -163,17 +165,17 @@ void ForwardCase::draw() {
           raw_beta = rounded(normal(random));
           beta = p.beta_factor / (1 + std::exp(-raw_beta));
         }
-        beta_[static_cast<size_t>(row * p.HV + hv)] = static_cast<float>(raw_beta);
+        beta_[as_index(row * p.HV + hv)] = static_cast<float>(raw_beta);
         for (int x = 0; x < p.V; ++x) {
-          v_[static_cast<size_t>((row * p.HV + hv) * p.V + x)] = static_cast<float>(in.v(t, x));
-          d_o_[static_cast<size_t>((row * p.HV + hv) * p.V + x)] = static_cast<float>(in.d_o(t, x));
+          v_[as_index((row * p.HV + hv) * p.V + x)] = static_cast<float>(in.v(t, x));
+          d_o_[as_index((row * p.HV + hv) * p.V + x)] = static_cast<float>(in.d_o(t, x));
         }
       }
       for (int x = 0; x < p.K && p.states; ++x) {
         for (int y = 0; y < p.V; ++y) {
           const int at = p.v_first ? y * p.K + x : x * p.V + y;
-          h0_[static_cast<size_t>((n * p.HV + hv) * p.K * p.V + at)] = static_cast<float>(in.h0(x, y));
-          dht_[static_cast<size_t>((n * p.HV + hv) * p.K * p.V + at)] = static_cast<float>(in.dht(x, y));
+          h0_[as_index((n * p.HV + hv) * p.K * p.V + at)] = static_cast<float>(in.h0(x, y));
+          dht_[as_index((n * p.HV + hv) * p.K * p.V + at)] = static_cast<float>(in.dht(x, y));
         }
       }
       heads_.push_back(std::move(in));
@@ -205,7 +207,7 @@ void ForwardCase::make_buffers() {
   prep.H = p.H;
   prep.HV = prep.heads = prep.A_heads = p.HV;
   prep.chunks = chunk_table_.data();
-  const auto pairs = static_cast<size_t>(chunks() * p.HV);
+  const auto pairs = as_index(chunks() * p.HV);
   records_out_ =
       memory.output<unsigned char>("records", pairs * static_cast<size_t>(cuda::kda::v1::record_bytes(p.C, p.K)));
   A_out_ = memory.output<BFloat16>("A", pairs * static_cast<size_t>(p.C * p.C));
@@ -232,7 +234,7 @@ void ForwardCase::run_prep(bool solve) {
 
 void ForwardCase::run_scan() {
   const auto& p = options_;
-  const auto states = static_cast<size_t>(p.HV * p.K * p.V);
+  const auto states = as_index(p.HV * p.K * p.V);
   scan.o = memory.output<BFloat16>("o", v_.size());
   scan.final_state = memory.output<float>("ht", static_cast<size_t>(sequences()) * states);
   scan.h = memory.output<float>("h", static_cast<size_t>(chunks()) * states);
@@ -249,7 +251,7 @@ void ForwardCase::run_scan_for_backward() {
   arguments.o = nullptr;
   arguments.h = nullptr;
   arguments.final_state = nullptr;
-  arguments.h_bf16 = memory.output<BFloat16>("h_bf16", static_cast<size_t>(chunks() * p.HV * p.K * p.V));
+  arguments.h_bf16 = memory.output<BFloat16>("h_bf16", as_index(chunks() * p.HV * p.K * p.V));
   arguments.v_new = memory.output<BFloat16>("v_new", v_.size());
   const cuda::kda::v1::ScanKind kind{.C = p.C, .K = p.K, .for_backward = true, .warps = p.warps};
   options_.kernels.scan(cuda::current_stream(Device::cuda()), kind, arguments, sequences());
@@ -259,7 +261,7 @@ void ForwardCase::run_scan_for_backward() {
 
 void ForwardCase::run_both_scans() {
   const auto& p = options_;
-  const auto states = static_cast<size_t>(chunks() * p.HV * p.K * p.V);
+  const auto states = as_index(chunks() * p.HV * p.K * p.V);
   cuda::kda::v1::BothScansArguments scans;
   scans.forward = scan;
   scans.forward.h_bf16 = memory.output<BFloat16>("h_bf16", states);
@@ -299,7 +301,7 @@ ForwardCase::PrepErrors ForwardCase::prep_errors() const {
     for (int hv = 0; hv < p.HV; ++hv) {
       const HeadInputs<double>& in = head(chunk.sequence, hv);
       const ChunkOperands expected = chunk_operands(in, first, chunk.length, p.C);
-      const size_t pair = static_cast<size_t>(c * p.HV + hv);
+      const size_t pair = as_index(c * p.HV + hv);
       const unsigned char* const record = records.data() + pair * of_record;
       const auto matrix_at = [&](int offset) { return reinterpret_cast<const BFloat16*>(record + offset); };
       const BFloat16* const A_image = A.data() + pair * static_cast<size_t>(p.C * p.C);
@@ -330,7 +332,7 @@ ForwardCase::PrepErrors ForwardCase::prep_errors() const {
         e.decay = largest_relative(e.decay, static_cast<double>(decay[x]), expected.decay[static_cast<size_t>(x)]);
       }
       for (int i = 0; i < p.C; ++i) {
-        const double beta = i < chunk.length ? in.beta[static_cast<size_t>(first + i)] : 0.0;
+        const double beta = i < chunk.length ? in.beta[as_index(first + i)] : 0.0;
         e.beta = std::max(e.beta, std::abs(static_cast<double>(decay[p.K + i]) - beta));
       }
       e.w = std::max(e.w, relative_rms(w, expected.w.x));
@@ -350,12 +352,12 @@ ForwardCase::ScanErrors ForwardCase::scan_errors() const {
   Rms all_dS;
   Rms all_dv2;
   Rms all_dh0;
-  const auto of_state = static_cast<size_t>(p.K * p.V);
+  const auto of_state = as_index(p.K * p.V);
   const auto state_of = [&](const float* state, bool v_first) {
     std::vector<double> x(of_state);
     for (int i = 0; i < p.K; ++i) {
       for (int j = 0; j < p.V; ++j) {
-        x[static_cast<size_t>(i * p.V + j)] = static_cast<double>(state[v_first ? j * p.K + i : i * p.V + j]);
+        x[as_index(i * p.V + j)] = static_cast<double>(state[v_first ? j * p.K + i : i * p.V + j]);
       }
     }
     return x;
@@ -368,7 +370,7 @@ ForwardCase::ScanErrors ForwardCase::scan_errors() const {
     for (int hv = 0; hv < p.HV; ++hv) {
       const ForwardResults expected = forward_recurrence(head(n, hv), p.C);
       const ReverseResults reverse = dS.empty() ? ReverseResults() : reverse_recurrence(head(n, hv), p.C);
-      const auto number = static_cast<size_t>(n * p.HV + hv);
+      const auto number = as_index(n * p.HV + hv);
       if (!o.empty()) {
         all_o.add(part_of(o, first, T, p.HV, hv, p.V), expected.o.x);
         all_ht.add(state_of(ht.data() + number * of_state, p.v_first), expected.ht.x);

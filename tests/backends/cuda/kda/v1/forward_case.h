@@ -75,7 +75,7 @@ class ForwardCase {
   [[nodiscard]] int sequences() const { return static_cast<int>(options_.lengths.size()); }
   /// Sequence n, value head hv, in double.
   [[nodiscard]] const HeadInputs<double>& head(int n, int hv) const {
-    return heads_[static_cast<size_t>(n * options_.HV + hv)];
+    return heads_[static_cast<size_t>(n) * static_cast<size_t>(options_.HV) + static_cast<size_t>(hv)];
   }
 
   cuda::tile::host::Memory memory;

@@ -34,7 +34,7 @@ inline ChunkOperands chunk_operands(const HeadInputs<double>& in, int first, int
       step[static_cast<size_t>(i)] = std::exp2(in.g(first + i, x));
       through *= step[static_cast<size_t>(i)];
       out.qg(i, x) = in.scale * in.q(first + i, x) * through;
-      reading(i, x) = in.beta[static_cast<size_t>(first + i)] * in.k(first + i, x) * through;
+      reading(i, x) = in.beta[static_cast<size_t>(first) + static_cast<size_t>(i)] * in.k(first + i, x) * through;
     }
     out.decay[static_cast<size_t>(x)] = through;
     double behind = 1.0;
@@ -45,7 +45,7 @@ inline ChunkOperands chunk_operands(const HeadInputs<double>& in, int first, int
       for (int j = i; j >= 0; --j) {
         const double pair = in.k(first + j, x) * arrived;
         out.Aqk(i, j) += in.scale * in.q(first + i, x) * pair;
-        M(i, j) += in.beta[static_cast<size_t>(first + i)] * in.k(first + i, x) * pair;
+        M(i, j) += in.beta[static_cast<size_t>(first) + static_cast<size_t>(i)] * in.k(first + i, x) * pair;
         arrived *= step[static_cast<size_t>(j)];
       }
     }
